@@ -1,0 +1,1 @@
+"""A private coding assistant for your own code, on your own machine."""

@@ -1,0 +1,1 @@
+"""A conversation about a project: kept, prompted, answered, cited."""

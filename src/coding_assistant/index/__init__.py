@@ -1,0 +1,1 @@
+"""The search index of one project: derived from the working tree, thrown away and rebuilt, never migrated."""

@@ -1,0 +1,52 @@
+"""What has more than one real implementation, and nothing else."""
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Protocol
+
+from coding_assistant.domain import EngineEvent, EngineInfo, GenerationRequest, Message
+
+
+class Engine(Protocol):
+    """A language model that reads tokens and writes text.
+
+    An engine loads its model at the first call that needs it and keeps it until ``close``.
+    Every method may raise an ``EngineFailed`` or a ``NotReady``.
+    """
+
+    @property
+    def name(self) -> str:
+        """The model's name, known before it is loaded."""
+        ...
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the next question finds the model ready."""
+        ...
+
+    async def load(self) -> EngineInfo:
+        """Load the model unless it is loaded, and say what it is."""
+        ...
+
+    async def tokenize(self, text: str) -> tuple[int, ...]:
+        """Return the tokens of plain text: a control token's name in it stays text."""
+        ...
+
+    async def encode(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Return the prompt's tokens in the model's own format, ending where the answer begins.
+
+        Only the format's own control tokens are control tokens; nothing in a message can add one.
+        Encoding is append-only: the tokens of a prefix of the messages, up to the point where its
+        answer begins, are a prefix of the tokens of the whole.
+        """
+        ...
+
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[EngineEvent, None]:
+        """Continue the prompt: ``PromptRead`` and ``TextPiece`` events, then one ``GenerationEnded``.
+
+        Closing the generator stops the model.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Unload the model and end whatever runs it. The engine may be loaded again."""
+        ...

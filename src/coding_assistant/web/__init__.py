@@ -1,0 +1,1 @@
+"""The HTTP skin: routes that translate between the wire and the assistant."""
