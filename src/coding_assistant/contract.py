@@ -415,6 +415,13 @@ class ProjectView(Response):
     skipped: dict[str, int]
 
 
+class ReadinessView(Response):
+    """Whether a question would be answered now, and what stands in the way."""
+
+    ready: bool
+    problems: list[str]
+
+
 class IndexReport(Response):
     """What an update of the index did."""
 

@@ -464,6 +464,14 @@ class AnswerStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class Indexing:
+    """The index is being brought up to date: ``done`` of ``total`` changed files."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class SourcesFound:
     """What the model will read, so that the user can read it meanwhile."""
 
@@ -495,6 +503,13 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class CitationFound:
+    """A source that the finished answer uses."""
+
+    citation: Citation
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerFinished:
     """The answer is on disk. The last event of an answer that did not fail."""
 
@@ -513,11 +528,12 @@ class AnswerFailed:
 
 AnswerEvent: TypeAlias = (
     AnswerStarted
-    | IndexEvent
+    | Indexing
     | SourcesFound
     | ModelLoading
     | Reading
     | TextDelta
+    | CitationFound
     | AnswerFinished
     | AnswerFailed
 )

@@ -235,3 +235,15 @@ class DiskFull(StorageFailed):
     """No space is left; nothing that was acknowledged is lost."""
 
     code = "disk_full"
+
+
+def error_from(code: str, message: str, hint: str) -> CodingAssistantError:
+    """Return the error that a code names, as it was before it travelled as text.
+
+    An unknown code, one of a newer version, gives the root.
+    """
+    classes = [CodingAssistantError]
+    for error_class in classes:
+        classes.extend(error_class.__subclasses__())
+    chosen = next((each for each in classes if each.code == code), CodingAssistantError)
+    return chosen(message, hint=hint)

@@ -1,0 +1,136 @@
+"""Answers in the making, each a task of its own.
+
+A reader may leave and come back without missing anything: events are kept under their numbers until some
+newer answers have ended. Only ``cancel`` stops an answer, and closing the whole lets none go on.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Literal, TypeAlias
+
+import anyio
+from anyio.abc import TaskGroup
+
+from coding_assistant.domain import AnswerEvent, AnswerFailed, AnswerFinished, AnswerStarted, Finish
+from coding_assistant.errors import ConversationBusy, GenerationNotFound
+
+Emit: TypeAlias = Callable[[AnswerEvent], None]
+GenerationState: TypeAlias = Literal["running", "finished", "cancelled", "failed"]
+
+ENDED_KEPT = 64
+"""How many ended answers can still be followed from their first event: some hundred kilobytes."""
+
+
+class Generation:
+    """One answer: its events so far, and the scope in which it is made."""
+
+    def __init__(self, started: AnswerStarted) -> None:
+        self.id = started.turn.id
+        self.conversation_id = started.turn.conversation_id
+        self._events: list[AnswerEvent] = [started]
+        self._grown = anyio.Event()
+        self.scope = anyio.CancelScope()
+
+    @property
+    def last_event_id(self) -> int:
+        """The number of the newest event; the first is 1."""
+        return len(self._events)
+
+    @property
+    def state(self) -> GenerationState:
+        """Where the answer stands."""
+        match self._events[-1]:
+            case AnswerFailed():
+                return "failed"
+            case AnswerFinished(turn=turn):
+                was_cancelled = turn.answer is not None and turn.answer.finish is Finish.CANCELLED
+                return "cancelled" if was_cancelled else "finished"
+            case _:
+                return "running"
+
+    def emit(self, event: AnswerEvent) -> None:
+        """Append an event and wake the readers."""
+        self._events.append(event)
+        grown, self._grown = self._grown, anyio.Event()
+        grown.set()
+
+    def cancel(self) -> None:
+        """Stop the answer, in whatever phase it is."""
+        self.scope.cancel()
+
+    async def ended(self) -> None:
+        """Return when the last event is there."""
+        while self.state == "running":
+            await self._grown.wait()
+
+    async def follow(self, *, after: int = 0) -> AsyncGenerator[tuple[int, AnswerEvent], None]:
+        """Yield the events behind number ``after``, then each as it comes, until the last."""
+        position = after
+        while True:
+            while position < len(self._events):
+                position += 1
+                yield position, self._events[position - 1]
+            if self.state != "running":
+                return
+            await self._grown.wait()
+
+
+class Generations:
+    """All answers in the making, and the last that ended."""
+
+    def __init__(self, tasks: TaskGroup) -> None:
+        self._tasks = tasks
+        self._by_id: dict[str, Generation] = {}
+
+    def start(
+        self, started: AnswerStarted, work: Callable[[Generation], Coroutine[None, None, None]]
+    ) -> Generation:
+        """Begin an answer; ``work`` emits its events, the last of them an end."""
+        generation = Generation(started)
+        self._by_id[generation.id] = generation
+        self._forget_oldest()
+        self._tasks.start_soon(work, generation)
+        return generation
+
+    def get(self, generation_id: str) -> Generation:
+        """Return an answer that runs or ended lately; ``GenerationNotFound`` otherwise."""
+        generation = self._by_id.get(generation_id)
+        if generation is None:
+            raise GenerationNotFound(
+                f"No answer in the making has the id {generation_id}.",
+                hint="An answer that ended stands in its conversation's history.",
+            )
+        return generation
+
+    def running_in(self, conversation_id: str) -> Generation | None:
+        """Return the conversation's answer in the making, if there is one."""
+        return next(
+            (
+                each
+                for each in self._by_id.values()
+                if each.conversation_id == conversation_id and each.state == "running"
+            ),
+            None,
+        )
+
+    def require_idle(self, conversation_id: str) -> None:
+        """Raise ``ConversationBusy`` while the conversation's last question is being answered."""
+        generation = self.running_in(conversation_id)
+        if generation:
+            raise ConversationBusy(
+                "This conversation is still answering its previous question.",
+                hint=f"Wait for it, or cancel it: generation {generation.id}.",
+            )
+
+    def _forget_oldest(self) -> None:
+        ended = [each.id for each in self._by_id.values() if each.state != "running"]
+        for generation_id in ended[:-ENDED_KEPT]:
+            del self._by_id[generation_id]
+
+
+@asynccontextmanager
+async def open_generations() -> AsyncGenerator[Generations, None]:
+    """Hold answers in the making; leaving interrupts those that still run."""
+    async with anyio.create_task_group() as tasks:
+        yield Generations(tasks)
+        tasks.cancel_scope.cancel()

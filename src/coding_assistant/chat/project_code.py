@@ -1,0 +1,110 @@
+"""A project's code as a conversation needs it: brought up to date, searched, and read again.
+
+Everything below blocks; this is where it crosses over to worker threads.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from pathlib import Path, PurePosixPath
+from time import monotonic
+from typing import TypeAlias
+
+import anyio
+from anyio import from_thread, to_thread
+
+from coding_assistant.domain import (
+    FileIndexed,
+    FilesCompared,
+    FileStamp,
+    FoundFile,
+    Hit,
+    IndexFinished,
+    IndexStats,
+    SourceFile,
+)
+from coding_assistant.index import build, search
+from coding_assistant.index.store import ProjectIndex
+from coding_assistant.project import walk
+
+OnProgress: TypeAlias = Callable[[int, int], None]
+"""Called with how many of how many changed files are in the index."""
+
+PROGRESS_SECONDS = 0.1
+"""Progress is told at most so often: crossing from the worker thread costs more than a small file."""
+
+
+class ProjectCode:
+    """One project's folder and its index. Updates of the index wait for each other."""
+
+    def __init__(self, root: Path, index_file: Path) -> None:
+        self.root = root
+        self._index_file = index_file
+        self._index: ProjectIndex | None = None
+        self._updating = anyio.Lock()
+
+    async def refresh(self, on_progress: OnProgress) -> IndexStats:
+        """Make the index equal the working tree and return what it holds then."""
+        async with self._updating:
+            return await to_thread.run_sync(self._refresh, on_progress)
+
+    async def stats(self) -> IndexStats | None:
+        """Return what the index holds as it is; None when there is none yet."""
+        if not self._index_file.exists():
+            return None
+        return await to_thread.run_sync(lambda: self._open().stats())
+
+    async def search(self, query: str, *, limit: int) -> list[Hit]:
+        """Return a result list for a reader, best first."""
+        return await to_thread.run_sync(lambda: search.search(self._open(), query, limit=limit))
+
+    async def find_sources(self, query: str, *, limit: int) -> list[Hit]:
+        """Return chunks for a model to read, best first."""
+        return await to_thread.run_sync(lambda: search.find_sources(self._open(), query, limit=limit))
+
+    async def current_texts(self, paths: Iterable[PurePosixPath]) -> dict[PurePosixPath, str | None]:
+        """Return today's text of files, by the same rules as indexing; None where there is none."""
+        return await to_thread.run_sync(lambda: {path: self._current_text(path) for path in set(paths)})
+
+    async def close(self) -> None:
+        """Let go of the index file."""
+        if self._index:
+            await to_thread.run_sync(self._index.close)
+            self._index = None
+
+    def _open(self) -> ProjectIndex:
+        if self._index is None:
+            self._index = ProjectIndex.open(self._index_file, fingerprint=build.index_fingerprint())
+        return self._index
+
+    def _refresh(self, on_progress: OnProgress) -> IndexStats:
+        total = done = 0
+        told = monotonic()
+        with closing(build.update(self._open(), self.root)) as events:
+            for event in events:
+                from_thread.check_cancelled()
+                match event:
+                    case FilesCompared(to_index=total):
+                        pass
+                    case FileIndexed():
+                        done += 1
+                    case IndexFinished(stats=stats):
+                        if done:
+                            from_thread.run_sync(on_progress, done, done)
+                        return stats
+                if total and monotonic() - told >= PROGRESS_SECONDS:
+                    told = monotonic()
+                    from_thread.run_sync(on_progress, done, total)
+        raise AssertionError("an update of the index ends with IndexFinished")
+
+    def _current_text(self, path: PurePosixPath) -> str | None:
+        try:
+            status = os.lstat(self.root / path)
+        except OSError:
+            return None
+        found = FoundFile(path, FileStamp(status.st_size, status.st_mtime_ns))
+        match walk.read(self.root, found):
+            case SourceFile(text=text):
+                return text
+            case _:
+                return None

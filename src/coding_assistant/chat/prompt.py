@@ -1,0 +1,298 @@
+"""From a conversation and what was found to the tokens that the model reads.
+
+The prompt only grows at its end: the system part never changes, a turn is rendered the same way each
+time, and a source is shown in full once, in the turn that found it. So the engine's cache holds all but
+the new turn. When the context is full, the oldest turns go at once until half is free, not a little at
+every turn, for each cut makes the engine read everything behind it again.
+
+This module knows nothing of storage or of how code is searched.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from coding_assistant.domain import (
+    Dropped,
+    Hit,
+    Message,
+    Receipt,
+    ReceiptSection,
+    Role,
+    Source,
+    Turn,
+)
+from coding_assistant.errors import QuestionTooLong
+from coding_assistant.protocols import Engine
+
+SYSTEM_PROMPT = (
+    "You answer questions about the code of one project. Numbered sources from it stand before the"
+    " questions; every line of a source begins with its line number in the file. Answer from the sources"
+    " alone, and write the number of the source behind each fact, like [1]. Name the functions, values and"
+    " files exactly. If the sources do not hold the answer, say so. Be brief."
+)
+
+LOW_WATER = 0.5
+"""The share of the budget that turns keep when the context overflows: half makes the next cut rare."""
+
+CHARACTERS_PER_TOKEN = 3.0
+"""For choosing sources before the model is loaded. Numbered code lies between 2.6 and 3.4 characters a
+token in the catalog's vocabularies; the exact count follows once the engine can tokenise."""
+
+MESSAGE_OVERHEAD_TOKENS = 16
+"""At most this many tokens surround one message in any of the formats; Llama 2 with its system part is
+the longest."""
+
+SOURCE_OVERHEAD_TOKENS = 4
+"""For the blank line after a source, and for tokens that a joint splits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The tokens that there are: the model's context, less what the reply may take."""
+
+    limit: int
+    reserved: int
+
+    @property
+    def prompt(self) -> int:
+        """What the prompt may take."""
+        return self.limit - self.reserved
+
+
+@dataclass(frozen=True, slots=True)
+class ComposedPrompt:
+    """The tokens to read, the sources among them, and the receipt for both."""
+
+    tokens: tuple[int, ...]
+    sources: tuple[Source, ...]
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class TurnCost:
+    """The tokens of a past turn; ``sources`` by number, each to be paid only where first shown."""
+
+    question: int
+    answer: int
+    sources: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def total(self) -> int:
+        """What the turn takes when all its sources are shown in it."""
+        return self.question + self.answer + sum(tokens for _, tokens in self.sources)
+
+
+def system_text(project_name: str, *, instructions: str = "") -> str:
+    """Return the system message: the model's own instructions, if it has any, and the project's name."""
+    return f"{instructions or SYSTEM_PROMPT}\nThe project is called {project_name}."
+
+
+def render_source(source: Source) -> str:
+    """Return the source as the model reads it: number, place, symbol, and each line with its number."""
+    chunk = source.chunk
+    title = f"[{source.number}] {chunk.location}" + (f" ({chunk.symbol})" if chunk.symbol else "")
+    lines = (
+        f"{number}: {line}" for number, line in enumerate(chunk.text.split("\n"), start=chunk.start_line)
+    )
+    return "\n".join((title, *lines))
+
+
+def render_question(question: str, sources: Sequence[Source], *, shown: frozenset[int]) -> str:
+    """Return a turn's user message: sources not yet shown in full, the others by number, the question."""
+    parts = [render_source(source) for source in sources if source.number not in shown]
+    again = [f"[{source.number}]" for source in sources if source.number in shown]
+    if again:
+        parts.append(f"See also {', '.join(again)} above.")
+    return "\n\n".join((*parts, f"Question: {question}"))
+
+
+def render_conversation(
+    system: str, past: Iterable[Turn], question: str, sources: Sequence[Source]
+) -> tuple[Message, ...]:
+    """Return the messages of the conversation up to the new question."""
+    messages = [Message(Role.SYSTEM, system)]
+    shown: frozenset[int] = frozenset()
+    for turn in past:
+        messages.append(Message(Role.USER, render_question(turn.question, turn.sources, shown=shown)))
+        messages.append(Message(Role.ASSISTANT, turn.answer.text if turn.answer else ""))
+        shown |= {source.number for source in turn.sources}
+    messages.append(Message(Role.USER, render_question(question, sources, shown=shown)))
+    return tuple(messages)
+
+
+def number_sources(hits: Sequence[Hit], past: Sequence[Turn], *, token_budget: int) -> tuple[Source, ...]:
+    """Give the hits their numbers in this conversation, best first, as far as the budget reaches.
+
+    A chunk that stands in the conversation with the same text keeps its number and costs nothing.
+    At least the best hit is taken, so that a question is never answered from nothing for want of room.
+    """
+    earlier = {
+        (source.chunk.path, source.chunk.start_line, source.digest): source
+        for turn in past
+        for source in turn.sources
+    }
+    next_number = max((source.number for source in earlier.values()), default=0) + 1
+    chosen: list[Source] = []
+    spent = 0.0
+    for hit in hits:
+        digest = hit.chunk.digest
+        known = earlier.get((hit.chunk.path, hit.chunk.start_line, digest))
+        if known:
+            chosen.append(known)
+            continue
+        source = Source(next_number, hit.chunk, digest)
+        cost = len(render_source(source)) / CHARACTERS_PER_TOKEN
+        if chosen and spent + cost > token_budget:
+            continue
+        chosen.append(source)
+        spent += cost
+        next_number += 1
+    return tuple(chosen)
+
+
+def first_kept_turn(costs: Sequence[TurnCost], *, front: int, budget: int) -> int:
+    """Return the index of the first turn that stays in the prompt; the last cost is the new turn's.
+
+    The past is played through from its first turn, so the same conversation is always cut at the same
+    places, and between two cuts the prompt's beginning stays as it is. What is kept fits into the
+    budget whenever the new turn alone does.
+    """
+    start = 0
+    for newest in range(len(costs)):
+        if front + _window_tokens(costs, start, newest) <= budget:
+            continue
+        while start < newest and front + _window_tokens(costs, start, newest) > budget * LOW_WATER:
+            start += 1
+    return start
+
+
+def _window_tokens(costs: Sequence[TurnCost], start: int, newest: int) -> int:
+    """Return the tokens of the turns from ``start`` on, with the newest one's answer still unwritten."""
+    window = costs[start : newest + 1]
+    sources = dict(pair for cost in window for pair in cost.sources)
+    spoken = sum(cost.question + cost.answer for cost in window)
+    return spoken - costs[newest].answer + sum(sources.values())
+
+
+async def compose(
+    engine: Engine,
+    *,
+    system: str,
+    past: Sequence[Turn],
+    question: str,
+    sources: tuple[Source, ...],
+    budget: Budget,
+) -> ComposedPrompt:
+    """Return the prompt for a question, within the budget to the token.
+
+    Sources that do not fit go first, from the least good, then the oldest turns; each is on the receipt.
+    Raises ``QuestionTooLong`` when the question and the instructions alone are over the budget.
+    """
+    counts = _Counts(engine)
+    front = await counts.text(system) + MESSAGE_OVERHEAD_TOKENS
+    asked = await counts.question(question)
+    if front + asked > budget.prompt:
+        raise question_too_long(asked, front=front, budget=budget)
+    answered = [turn for turn in past if turn.answer and turn.answer.text]
+    kept_sources, sources_dropped = await _fitting(counts, sources, budget.prompt - front - asked)
+    costs = {turn.id: await counts.turn(turn) for turn in answered}
+    new_turn = TurnCost(asked, 0, await counts.sources(kept_sources))
+    start = first_kept_turn([*costs.values(), new_turn], front=front, budget=budget.prompt)
+    messages = render_conversation(system, answered[start:], question, kept_sources)
+    tokens = await engine.encode(messages)
+    return ComposedPrompt(
+        tokens,
+        kept_sources,
+        Receipt(
+            limit=budget.limit,
+            reserved=budget.reserved,
+            sections=await _sections(counts, messages, kept_sources, total=len(tokens)),
+            dropped=(*_turns_dropped(past, answered[start:], costs), *sources_dropped),
+        ),
+    )
+
+
+def question_too_long(question_tokens: int, *, front: int, budget: Budget) -> QuestionTooLong:
+    """Return the refusal with its numbers."""
+    room = max(0, budget.prompt - front)
+    return QuestionTooLong(
+        f"The question takes {question_tokens:,} tokens; there is room for {room:,}: the context of"
+        f" {budget.limit:,} less {budget.reserved:,} for the reply and {front:,} for the instructions.",
+        hint="Shorten the question, ask for a shorter reply, or choose a model with a larger context.",
+    )
+
+
+class _Counts:
+    """Token counts of the parts of a prompt; the engine remembers those of earlier turns."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def text(self, text: str) -> int:
+        return len(await self._engine.tokenize(text))
+
+    async def question(self, question: str) -> int:
+        return await self.text(render_question(question, (), shown=frozenset())) + MESSAGE_OVERHEAD_TOKENS
+
+    async def source(self, source: Source) -> int:
+        return await self.text(render_source(source)) + SOURCE_OVERHEAD_TOKENS
+
+    async def sources(self, sources: Sequence[Source]) -> tuple[tuple[int, int], ...]:
+        return tuple([(source.number, await self.source(source)) for source in sources])
+
+    async def turn(self, turn: Turn) -> TurnCost:
+        answer = await self.text(turn.answer.text) if turn.answer else 0
+        return TurnCost(
+            await self.question(turn.question),
+            answer + MESSAGE_OVERHEAD_TOKENS,
+            await self.sources(turn.sources),
+        )
+
+
+async def _fitting(
+    counts: _Counts, sources: Sequence[Source], room: int
+) -> tuple[tuple[Source, ...], tuple[Dropped, ...]]:
+    kept: list[Source] = []
+    dropped: list[Dropped] = []
+    for source in sources:
+        cost = await counts.source(source)
+        if cost <= room:
+            kept.append(source)
+            room -= cost
+        else:
+            dropped.append(
+                Dropped(f"source {source.chunk.location}", "no room beside question and reply", cost)
+            )
+    return tuple(kept), tuple(dropped)
+
+
+def _turns_dropped(
+    past: Sequence[Turn], kept: Sequence[Turn], costs: Mapping[str, TurnCost]
+) -> tuple[Dropped, ...]:
+    kept_ids = {turn.id for turn in kept}
+    dropped: list[Dropped] = []
+    for turn in past:
+        if turn.id in kept_ids:
+            continue
+        cost = costs.get(turn.id)
+        reason = "older than the context holds" if cost else "it has no answer"
+        dropped.append(Dropped(f"turn {turn.number}", reason, cost.total if cost else 0))
+    return tuple(dropped)
+
+
+async def _sections(
+    counts: _Counts, messages: Sequence[Message], sources: Sequence[Source], *, total: int
+) -> tuple[ReceiptSection, ...]:
+    """Return what each part takes; the format's own tokens are the rest of the exact total."""
+    system = await counts.text(messages[0].text)
+    history = sum([await counts.text(message.text) for message in messages[1:-1]])
+    new_turn = await counts.text(messages[-1].text)
+    shown_now = [source for source in sources if render_source(source) in messages[-1].text]
+    source_tokens = min(new_turn, sum([await counts.text(render_source(each)) for each in shown_now]))
+    return (
+        ReceiptSection("system", system),
+        ReceiptSection("history", history),
+        ReceiptSection("sources", source_tokens),
+        ReceiptSection("question", new_turn - source_tokens),
+        ReceiptSection("format", total - system - history - new_turn),
+    )
