@@ -54,12 +54,9 @@ class Generation:
         grown, self._grown = self._grown, anyio.Event()
         grown.set()
 
-    def cancel(self) -> None:
-        """Stop the answer, in whatever phase it is."""
+    async def stop(self) -> None:
+        """Stop the answer, in whatever phase it is, and return when it has ended."""
         self.scope.cancel()
-
-    async def ended(self) -> None:
-        """Return when the last event is there."""
         while self.state == "running":
             await self._grown.wait()
 
@@ -102,16 +99,13 @@ class Generations:
             )
         return generation
 
+    def running(self) -> list[Generation]:
+        """Return the answers in the making."""
+        return [each for each in self._by_id.values() if each.state == "running"]
+
     def running_in(self, conversation_id: str) -> Generation | None:
         """Return the conversation's answer in the making, if there is one."""
-        return next(
-            (
-                each
-                for each in self._by_id.values()
-                if each.conversation_id == conversation_id and each.state == "running"
-            ),
-            None,
-        )
+        return next((each for each in self.running() if each.conversation_id == conversation_id), None)
 
     def require_idle(self, conversation_id: str) -> None:
         """Raise ``ConversationBusy`` while the conversation's last question is being answered."""

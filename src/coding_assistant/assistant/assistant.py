@@ -1,0 +1,286 @@
+"""The product as one object; the only place where its parts are wired.
+
+Every skin holds one of these (or a ``RemoteAssistant`` with the same calls) and nothing below it. It
+speaks the contract's words upwards and the domain's downwards.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+from anyio import to_thread
+
+from coding_assistant import contract
+from coding_assistant.assistant.conversations import ConversationCalls
+from coding_assistant.assistant.folders import index_folder, search_folder
+from coding_assistant.assistant.wiring import chosen_model, make_engine, open_catalog, project_code
+from coding_assistant.chat.ask import Answering, AskedQuestion, Sampling
+from coding_assistant.chat.generation import Generations, open_generations
+from coding_assistant.chat.project_code import ProjectCode
+from coding_assistant.chat.store import ConversationStore
+from coding_assistant.data_directory import DataDirectory
+from coding_assistant.domain import AnswerStarted, Conversation, Project
+from coding_assistant.errors import (
+    CodingAssistantError,
+    ConversationElsewhere,
+    ProjectNotFound,
+    error_from,
+)
+from coding_assistant.inference.slots import SlotTable
+from coding_assistant.project import walk
+from coding_assistant.protocols import Engine
+from coding_assistant.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a question belongs."""
+
+    session_id: str
+    conversation: Conversation
+    project: Project
+
+
+class AsyncAssistant(ConversationCalls):
+    """A private coding assistant over one data directory. Made by ``open``."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: ConversationStore,
+        generations: Generations,
+        *,
+        engine: Engine | None,
+    ) -> None:
+        super().__init__(store, generations)
+        self._settings = settings
+        self._engine = engine
+        self._answering: Answering | None = None
+        self._codes: dict[Path, ProjectCode] = {}
+        self._beginning = anyio.Lock()
+        self._default_project: Project | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        settings: Settings,
+        *,
+        purpose: str = "assistant",
+        url: str | None = None,
+        engine: Engine | None = None,
+    ) -> "AsyncGenerator[AsyncAssistant, None]":
+        """Open the data directory for this process alone; leaving interrupts answers and frees the model.
+
+        ``purpose`` and ``url`` tell other processes who holds it. The model is loaded at the first
+        question; ``engine`` replaces it. Raises ``DataDirectoryLocked``, ``DataDirectoryUnusable``,
+        ``DatabaseDamaged`` or ``DatabaseTooNew``.
+        """
+        directory = DataDirectory(settings.home)
+        directory.prepare()
+        with directory.hold(purpose, url):
+            store = await to_thread.run_sync(ConversationStore.open, directory.conversations_file)
+            try:
+                await to_thread.run_sync(store.mark_interrupted)
+                async with open_generations() as generations:
+                    assistant = cls(settings, store, generations, engine=engine)
+                    try:
+                        yield assistant
+                    finally:
+                        with anyio.CancelScope(shield=True):
+                            await assistant._close()
+            finally:
+                store.close()
+
+    async def _close(self) -> None:
+        await self._generations.interrupt()
+        if self._answering:
+            await self._answering.engine.close()
+        for code in self._codes.values():
+            await code.close()
+
+    # --- Questions ----------------------------------------------------------------------------
+
+    async def ask(self, request: contract.QueryRequest) -> AsyncGenerator[contract.StreamEvent, None]:
+        """Ask; closing the generator leaves the answer going on, ``cancel`` stops it.
+
+        Everything that can be refused is refused before the first event.
+        """
+        generation_id = await self.begin(request)
+        async with aclosing(self.follow(generation_id)) as events:
+            async for event in events:
+                yield event
+
+    async def begin(self, request: contract.QueryRequest) -> str:
+        """Write the question down, start its answer and return the generation's id."""
+        sampling = Sampling(request.max_tokens, request.temperature, request.top_p)
+        answering = self._ready_answering()
+        async with self._beginning:
+            project = await self._project_of(request)
+            await answering.require_fit(request.query, project, sampling)
+            place = await self._place(request, project)
+            self._generations.require_idle(place.conversation.id)
+            turn = await to_thread.run_sync(self._store.begin_turn, place.conversation.id, request.query)
+            asked = AskedQuestion(place.session_id, turn, project, self.code(project.root), sampling)
+            started = AnswerStarted(place.session_id, turn, answering.engine.name)
+            generation = self._generations.start(started, lambda made: answering.answer(asked, made))
+        return generation.id
+
+    async def query(self, request: contract.QueryRequest) -> contract.QueryResponse:
+        """Ask and return the whole answer; a failed answer raises its error."""
+        async with aclosing(self.ask(request)) as events:
+            async for event in events:
+                match event.data:
+                    case contract.QueryResponse() as response:
+                        return response
+                    case contract.ErrorEvent(code=code, detail=detail, hint=hint):
+                        raise error_from(code, detail, hint)
+        raise AssertionError("an answer ends with its response or an error")
+
+    async def follow(
+        self, generation_id: str, *, after: int = 0
+    ) -> AsyncGenerator[contract.StreamEvent, None]:
+        """Yield an answer's events behind number ``after`` until its last."""
+        generation = self._generations.get(generation_id)
+        async with aclosing(generation.follow(after=after)) as events:
+            async for number, event in events:
+                yield contract.StreamEvent(id=number, data=contract.event_data(event))
+
+    async def generation(self, generation_id: str) -> contract.GenerationView:
+        """Return where an answer stands."""
+        generation = self._generations.get(generation_id)
+        return contract.GenerationView(
+            generation_id=generation.id,
+            conversation_id=generation.conversation_id,
+            message_id=contract.answer_message_id(generation.id),
+            state=generation.state,
+            last_event_id=generation.last_event_id,
+        )
+
+    async def cancel(self, generation_id: str) -> None:
+        """Stop an answer, keep what there is of it, and return when the model has stopped."""
+        await self._generations.get(generation_id).stop()
+
+    def _ready_answering(self) -> Answering:
+        """Return the answering, made at the first question so that a model can be fetched until then."""
+        if self._answering is None:
+            catalog = open_catalog(self._settings)
+            spec = chosen_model(catalog, self._settings)
+            engine = self._engine or make_engine(catalog, spec, self._settings)
+            slots = SlotTable(self._settings.slots, patience_seconds=self._settings.patience_seconds)
+            self._answering = Answering(
+                self._store, engine, slots, spec, source_tokens=self._settings.source_tokens
+            )
+        return self._answering
+
+    async def _project_of(self, request: contract.QueryRequest) -> Project:
+        if request.project is not None:
+            return await to_thread.run_sync(self._store.project, request.project)
+        if request.conversation_id is not None:
+            conversation = await to_thread.run_sync(self._store.conversation, request.conversation_id)
+            return await to_thread.run_sync(self._store.project, conversation.project_id)
+        if self._default_project is None:
+            raise ProjectNotFound(
+                "No project is named, and the assistant was started without one.",
+                hint="Name one in `project`, or start the server with --project DIR.",
+            )
+        return self._default_project
+
+    async def _place(self, request: contract.QueryRequest, project: Project) -> _Place:
+        """Return the conversation that the question continues or begins."""
+        if request.conversation_id is not None:
+            conversation = await to_thread.run_sync(self._store.conversation, request.conversation_id)
+            if request.session_id not in {None, conversation.session_id}:
+                await to_thread.run_sync(self._store.session, request.session_id)
+                raise ConversationElsewhere(
+                    "The conversation belongs to another session.",
+                    hint="Send the conversation's own session, or the conversation alone.",
+                )
+            if conversation.project_id != project.id:
+                raise ConversationElsewhere(
+                    "The conversation is about another project.",
+                    hint="Begin a new conversation to ask about this one.",
+                )
+            return _Place(conversation.session_id, conversation, project)
+        if request.session_id is not None:
+            session = await to_thread.run_sync(self._store.session, request.session_id)
+        else:
+            session = await to_thread.run_sync(self._store.create_session)
+        conversation = await to_thread.run_sync(
+            lambda: self._store.create_conversation(session_id=session.id, project_id=project.id)
+        )
+        return _Place(session.id, conversation, project)
+
+    # --- Projects and search ------------------------------------------------------------------
+
+    def code(self, root: Path) -> ProjectCode:
+        """Return the code of a folder; there is one for each."""
+        if root not in self._codes:
+            self._codes[root] = project_code(self._settings, root)
+        return self._codes[root]
+
+    async def add_project(self, root: str) -> contract.ProjectView:
+        """Make a folder known; the first one is asked about where no project is named."""
+        folder = await to_thread.run_sync(walk.open_root, Path(root))
+        project = await to_thread.run_sync(
+            lambda: self._store.add_project(folder, folder.name or str(folder))
+        )
+        self._default_project = self._default_project or project
+        return await self._project_view(project)
+
+    async def project(self, id_or_name: str) -> contract.ProjectView:
+        """Return one known folder."""
+        return await self._project_view(await to_thread.run_sync(self._store.project, id_or_name))
+
+    async def projects(self) -> list[contract.ProjectView]:
+        """Return the known folders."""
+        return [await self._project_view(each) for each in await to_thread.run_sync(self._store.projects)]
+
+    async def index(
+        self, project: str
+    ) -> AsyncGenerator[contract.IndexingEvent | contract.IndexReport, None]:
+        """Bring a project's index up to date; closing the generator stops, what is done stays done."""
+        known = await to_thread.run_sync(self._store.project, project)
+        async with aclosing(index_folder(self.code(known.root), known.name)) as events:
+            async for event in events:
+                yield event
+
+    async def search(self, query: str, *, project: str | None, limit: int) -> list[contract.HitView]:
+        """Return the chunks that bear on a query, best first, from an index that is up to date."""
+        if project is not None:
+            known = await to_thread.run_sync(self._store.project, project)
+        else:
+            known = await self._project_of(contract.QueryRequest(query=query))
+        return await search_folder(self.code(known.root), query, limit=limit)
+
+    async def _project_view(self, project: Project) -> contract.ProjectView:
+        return contract.ProjectView.of(project, await self.code(project.root).stats())
+
+    # --- Models -------------------------------------------------------------------------------
+
+    async def models(self) -> list[contract.ModelView]:
+        """Return the catalog, with what is installed, selected and loaded."""
+        catalog = open_catalog(self._settings)
+        chosen = chosen_model(catalog, self._settings)
+        loaded = self._answering is not None and self._answering.engine.is_loaded
+        return [
+            contract.ModelView.of(
+                spec,
+                catalog.file_of(spec),
+                selected=spec.name == chosen.name,
+                loaded=loaded and spec.name == chosen.name,
+            )
+            for spec in catalog.specs
+        ]
+
+    async def readiness(self) -> contract.ReadinessView:
+        """Return whether a question would be answered now."""
+        try:
+            if self._engine is None:
+                catalog = open_catalog(self._settings)
+                catalog.require_file(chosen_model(catalog, self._settings))
+        except CodingAssistantError as error:
+            return contract.ReadinessView(ready=False, problems=[f"{error.message} {error.hint}".strip()])
+        return contract.ReadinessView(ready=True, problems=[])

@@ -1,0 +1,70 @@
+"""From settings to parts: which model, which engine, which index file."""
+
+import hashlib
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from coding_assistant.chat.project_code import ProjectCode
+from coding_assistant.data_directory import DataDirectory
+from coding_assistant.domain import ModelSpec
+from coding_assistant.inference.catalog import Catalog
+from coding_assistant.inference.llama import EngineOptions, LlamaEngine
+from coding_assistant.project import walk
+from coding_assistant.settings import Settings
+
+ENGINE_LOG = "engine.log"
+
+
+def open_catalog(settings: Settings) -> Catalog:
+    """Return the catalog with the user's own entries."""
+    return Catalog.load(user_file=settings.models_file, models_folder=settings.models)
+
+
+def chosen_model(catalog: Catalog, settings: Settings) -> ModelSpec:
+    """Return the model to use, with the settings that override its entry."""
+    spec = catalog.choose(settings.model_name)
+    return replace(
+        spec,
+        context_length=settings.context_tokens or spec.context_length,
+        n_threads=settings.n_threads or spec.n_threads,
+        n_gpu_layers=spec.n_gpu_layers if settings.n_gpu_layers is None else settings.n_gpu_layers,
+    )
+
+
+def make_engine(catalog: Catalog, spec: ModelSpec, settings: Settings) -> LlamaEngine:
+    """Return the engine for a model, not yet loaded; ``ModelMissing`` when its file is not here."""
+    directory = DataDirectory(settings.home)
+    return LlamaEngine(
+        spec,
+        catalog.require_file(spec),
+        EngineOptions(
+            slots=settings.slots,
+            batch_tokens=settings.batch_tokens,
+            threads=spec.n_threads,
+            gpu_layers=spec.n_gpu_layers,
+            context_tokens=spec.context_length,
+            log_file=directory.logs / ENGINE_LOG,
+        ),
+    )
+
+
+def project_code(settings: Settings, root: Path) -> ProjectCode:
+    """Return the code of a folder, with its index file under a name made from the folder's path."""
+    name = hashlib.sha256(str(root).encode(errors="surrogateescape")).hexdigest()[:32]
+    return ProjectCode(root, DataDirectory(settings.home).indexes / f"{name}.sqlite3")
+
+
+@asynccontextmanager
+async def open_project_code(settings: Settings, folder: Path) -> AsyncGenerator[ProjectCode, None]:
+    """Open a folder's code alone, for searching and indexing without conversations or their lock.
+
+    Raises ``InvalidProject`` or ``DataDirectoryUnusable``.
+    """
+    DataDirectory(settings.home).prepare()
+    code = project_code(settings, walk.open_root(folder))
+    try:
+        yield code
+    finally:
+        await code.close()

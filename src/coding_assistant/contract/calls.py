@@ -1,0 +1,80 @@
+"""The calls that a skin may make, wherever the assistant runs."""
+
+from collections.abc import AsyncGenerator
+from typing import Literal, Protocol
+
+from coding_assistant.contract.events import IndexingEvent, StreamEvent
+from coding_assistant.contract.requests import ConversationPatch, QueryRequest
+from coding_assistant.contract.responses import (
+    ChatContextResponse,
+    ChatHistoryResponse,
+    ConversationView,
+    HitView,
+    IndexReport,
+    ModelView,
+    ProjectView,
+)
+
+
+class AssistantCalls(Protocol):
+    """What the terminal asks of the assistant: the one in its own process, or a running server."""
+
+    def ask(self, request: QueryRequest) -> AsyncGenerator[StreamEvent, None]:
+        """Ask; closing the generator leaves the answer going on, ``cancel`` stops it."""
+        ...
+
+    async def cancel(self, generation_id: str) -> None:
+        """Stop an answer and keep what there is of it."""
+        ...
+
+    async def add_project(self, root: str) -> ProjectView:
+        """Make a folder known and return it; the same folder is the same project."""
+        ...
+
+    async def projects(self) -> list[ProjectView]:
+        """Return the known folders."""
+        ...
+
+    def index(self, project: str) -> AsyncGenerator[IndexingEvent | IndexReport, None]:
+        """Bring the index up to date; the last event is the report."""
+        ...
+
+    async def search(self, query: str, *, project: str, limit: int) -> list[HitView]:
+        """Return the chunks that bear on the query, best first, from an index that is up to date."""
+        ...
+
+    async def models(self) -> list[ModelView]:
+        """Return the catalog."""
+        ...
+
+    async def conversations(
+        self, *, project: str | None = None, containing: str | None = None
+    ) -> list[ConversationView]:
+        """Return conversations, newest first; ``containing`` looks into titles and messages."""
+        ...
+
+    async def conversation(self, conversation_id: str) -> ConversationView:
+        """Return one conversation."""
+        ...
+
+    async def history(
+        self, conversation_id: str, *, limit: int = 50, before: str | None = None
+    ) -> ChatHistoryResponse:
+        """Return the newest messages (before a message, if named), oldest first."""
+        ...
+
+    async def context(self, conversation_id: str) -> ChatContextResponse:
+        """Return what the conversation holds, in numbers."""
+        ...
+
+    async def change_conversation(self, conversation_id: str, patch: ConversationPatch) -> ConversationView:
+        """Rename, pin or archive."""
+        ...
+
+    async def delete_conversation(self, conversation_id: str) -> None:
+        """Delete a conversation and all that belongs to it."""
+        ...
+
+    async def export_conversation(self, conversation_id: str, *, form: Literal["md", "json"]) -> str:
+        """Return the whole conversation as Markdown or JSON."""
+        ...

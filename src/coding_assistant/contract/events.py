@@ -1,0 +1,143 @@
+"""What goes out while an answer is made: stream events, each under its name."""
+
+from typing import TypeAlias, assert_never
+
+from coding_assistant import domain
+from coding_assistant.contract.responses import QueryResponse, answer_message_id
+from coding_assistant.contract.views import CitationView, Response, SourceView
+
+
+class StartedEvent(Response):
+    """The question is kept, and the answer has its ids."""
+
+    generation_id: str
+    session_id: str
+    conversation_id: str
+    message_id: str
+    model: str
+
+
+class IndexingEvent(Response):
+    """The index is being brought up to date with the working tree."""
+
+    done: int
+    total: int
+
+
+class SourcesEvent(Response):
+    """What the model is about to read."""
+
+    sources: list[SourceView]
+
+
+class LoadingEvent(Response):
+    """The model is being loaded."""
+
+    model: str
+
+
+class ReadingEvent(Response):
+    """The model reads the prompt."""
+
+    done: int
+    total: int
+    cached: int
+    remaining_seconds: float | None
+
+
+class TextEvent(Response):
+    """A piece of the answer."""
+
+    text: str
+
+
+class CitationEvent(Response):
+    """A citation, checked."""
+
+    citation: CitationView
+
+
+class ErrorEvent(Response):
+    """The answer ended early."""
+
+    code: str
+    detail: str
+    hint: str
+
+
+EventData: TypeAlias = (
+    StartedEvent
+    | IndexingEvent
+    | SourcesEvent
+    | LoadingEvent
+    | ReadingEvent
+    | TextEvent
+    | CitationEvent
+    | QueryResponse
+    | ErrorEvent
+)
+
+EVENT_TYPES: dict[str, type[EventData]] = {
+    "started": StartedEvent,
+    "indexing": IndexingEvent,
+    "sources": SourcesEvent,
+    "loading": LoadingEvent,
+    "reading": ReadingEvent,
+    "text": TextEvent,
+    "citation": CitationEvent,
+    "finished": QueryResponse,
+    "error": ErrorEvent,
+}
+"""The name of each event on the wire; ``finished`` and ``error`` end a stream."""
+
+_EVENT_NAMES = {data_type: name for name, data_type in EVENT_TYPES.items()}
+
+
+class StreamEvent(Response):
+    """An event of an answer, numbered from 1 so that a reader can come back to where it was."""
+
+    id: int
+    data: EventData
+
+    @property
+    def name(self) -> str:
+        """The event's name on the wire."""
+        return _EVENT_NAMES[type(self.data)]
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing follows."""
+        return isinstance(self.data, QueryResponse | ErrorEvent)
+
+
+def event_data(  # noqa: PLR0911  -- one return a kind of event, and the type checker knows them all
+    event: domain.AnswerEvent,
+) -> EventData:
+    """Return what an answer's event is on the wire."""
+    match event:
+        case domain.AnswerStarted(session_id=session_id, turn=turn, model=model):
+            return StartedEvent(
+                generation_id=turn.id,
+                session_id=session_id,
+                conversation_id=turn.conversation_id,
+                message_id=answer_message_id(turn.id),
+                model=model,
+            )
+        case domain.Indexing(done=done, total=total):
+            return IndexingEvent(done=done, total=total)
+        case domain.SourcesFound(sources=sources):
+            return SourcesEvent(sources=[SourceView.of(source) for source in sources])
+        case domain.ModelLoading(model=model):
+            return LoadingEvent(model=model)
+        case domain.Reading(done=done, total=total, cached=cached, remaining_seconds=remaining):
+            return ReadingEvent(done=done, total=total, cached=cached, remaining_seconds=remaining)
+        case domain.TextDelta(text=text):
+            return TextEvent(text=text)
+        case domain.CitationFound(citation=citation):
+            return CitationEvent(citation=CitationView.of(citation))
+        case domain.AnswerFinished(session_id=session_id, turn=turn):
+            return QueryResponse.of(session_id, turn)
+        case domain.AnswerFailed(code=code, message=message, hint=hint):
+            return ErrorEvent(code=code, detail=message, hint=hint)
+        case _:
+            assert_never(event)

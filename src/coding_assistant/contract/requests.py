@@ -1,0 +1,90 @@
+"""What comes in, checked once, so that nothing further in has to ask again."""
+
+import unicodedata
+from typing import Annotated, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from coding_assistant.errors import InvalidText
+
+MAX_QUESTION_CHARACTERS = 32_000
+"""About 8,000 tokens: longer than any context in the catalog can hold beside an answer."""
+
+MAX_NAME_CHARACTERS = 200
+
+
+def normalise_text(text: str, *, what: str, limit: int) -> str:
+    """Return the text in NFC without surrounding blanks.
+
+    Raises ``InvalidText`` for what no text may hold, so that nothing further in has to ask again:
+    emptiness, NUL (PostgreSQL refuses it), lone surrogates (they have no UTF-8), excess length.
+    """
+    if len(text) > limit:
+        raise InvalidText(
+            f"The {what} has {len(text):,} characters; at most {limit:,} are read.",
+            hint="Shorten it, or ask about a file that holds the text.",
+        )
+    if "\0" in text:
+        raise InvalidText(f"The {what} contains a NUL character.", hint="Remove it and try again.")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise InvalidText(f"The {what} contains half of a surrogate pair.", hint="Send valid Unicode text.")
+    normalised = unicodedata.normalize("NFC", text).strip()
+    if not normalised:
+        raise InvalidText(f"The {what} is empty.", hint=f"Write a {what}.")
+    return normalised
+
+
+def _question(text: str) -> str:
+    return normalise_text(text, what="question", limit=MAX_QUESTION_CHARACTERS)
+
+
+def _name(text: str) -> str:
+    return normalise_text(text, what="name", limit=MAX_NAME_CHARACTERS)
+
+
+Question: TypeAlias = Annotated[str, AfterValidator(_question)]
+Name: TypeAlias = Annotated[str, AfterValidator(_name)]
+Identifier: TypeAlias = Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
+
+
+class Request(BaseModel):
+    """What comes in: an unknown field is an error, for it is a misspelt one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class QueryRequest(Request):
+    """A question, and where it belongs."""
+
+    query: Question = Field(description="The question, in plain words.")
+    session_id: Identifier | None = Field(default=None, description="A session; none starts a new one.")
+    conversation_id: Identifier | None = Field(
+        default=None, description="A conversation to go on with; none starts a new one."
+    )
+    project: Name | None = Field(
+        default=None, description="A project's id or name; none takes the conversation's or the default one."
+    )
+    stream: bool = Field(default=False, description="Answer with server-sent events.")
+    max_tokens: int | None = Field(default=None, ge=1, le=32_768, description="At most so long an answer.")
+    temperature: float | None = Field(default=None, ge=0.0, le=2.0)
+    top_p: float | None = Field(default=None, gt=0.0, le=1.0)
+
+
+class ProjectRequest(Request):
+    """A folder to make known."""
+
+    root: str = Field(min_length=1, max_length=4096, description="The folder's absolute path.")
+
+
+class ConversationPatch(Request):
+    """What to change of a conversation; a field that is absent stays as it is."""
+
+    title: Name | None = None
+    pinned: bool | None = None
+    archived: bool | None = None
+
+
+class SessionClearRequest(Request):
+    """The session to clear."""
+
+    session_id: Identifier

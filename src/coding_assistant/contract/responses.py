@@ -1,0 +1,311 @@
+"""What goes out: whole responses."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from coding_assistant import domain
+from coding_assistant.contract.views import CitationView, ReceiptView, Response, SourceView, TimingsView
+
+
+class QueryResponse(Response):
+    """An answer with its citations and its receipt."""
+
+    response: str
+    session_id: str
+    conversation_id: str
+    message_id: str
+    model: str
+    citations: list[CitationView]
+    unknown_citations: list[int] = Field(
+        description="Numbers that the answer cites and no source has; they are marked in the text."
+    )
+    sources: list[SourceView]
+    receipt: ReceiptView | None
+    finish_reason: domain.Finish
+    timings: TimingsView
+    created_at: datetime
+
+    @classmethod
+    def of(cls, session_id: str, turn: domain.Turn) -> "QueryResponse":
+        """View a turn that has its answer."""
+        answer = turn.answer
+        if answer is None:
+            raise ValueError(f"turn {turn.id} has no answer yet")
+        return cls(
+            response=answer.text,
+            session_id=session_id,
+            conversation_id=turn.conversation_id,
+            message_id=answer_message_id(turn.id),
+            model=answer.model,
+            citations=[CitationView.of(citation) for citation in answer.citations],
+            unknown_citations=list(answer.unknown_citations),
+            sources=[SourceView.of(source) for source in turn.sources],
+            receipt=None if answer.receipt is None else ReceiptView.of(answer.receipt),
+            finish_reason=answer.finish,
+            timings=TimingsView.of(answer.timings),
+            created_at=answer.finished_at,
+        )
+
+
+class MessageView(Response):
+    """One half of a turn."""
+
+    id: str
+    role: Literal["user", "assistant"]
+    content: str
+    created_at: datetime
+    model: str | None = None
+    finish_reason: domain.Finish | None = None
+    citations: list[CitationView] = Field(default_factory=list)
+    sources: list[SourceView] = Field(default_factory=list)
+
+
+class ChatHistoryResponse(Response):
+    """The newest messages of a conversation, oldest first."""
+
+    conversation_id: str
+    messages: list[MessageView]
+    total_count: int
+
+
+class ChatContextResponse(Response):
+    """What a conversation holds, in numbers."""
+
+    conversation_id: str
+    message_count: int
+    user_message_count: int
+    assistant_message_count: int
+    last_query: str | None
+    last_response: str | None
+    created_at: datetime
+    last_updated: datetime
+    receipt: ReceiptView | None
+
+
+class HistoryClearedResponse(Response):
+    """What was removed."""
+
+    cleared_conversations: int
+    cleared_messages: int
+
+
+class SessionView(Response):
+    """A session."""
+
+    session_id: str
+    created_at: datetime
+    last_active: datetime
+    conversation_count: int
+
+    @classmethod
+    def of(cls, session: domain.Session) -> "SessionView":
+        """View a session."""
+        return cls(
+            session_id=session.id,
+            created_at=session.created_at,
+            last_active=session.last_active_at,
+            conversation_count=session.conversation_count,
+        )
+
+
+class ConversationView(Response):
+    """A conversation without its messages."""
+
+    conversation_id: str
+    session_id: str
+    project_id: str
+    title: str
+    created_at: datetime
+    last_updated: datetime
+    pinned: bool
+    archived: bool
+    message_count: int
+
+    @classmethod
+    def of(cls, conversation: domain.Conversation) -> "ConversationView":
+        """View a conversation; every turn is two messages, also one that waits for its answer."""
+        return cls(
+            conversation_id=conversation.id,
+            session_id=conversation.session_id,
+            project_id=conversation.project_id,
+            title=conversation.title,
+            created_at=conversation.created_at,
+            last_updated=conversation.updated_at,
+            pinned=conversation.pinned,
+            archived=conversation.archived,
+            message_count=2 * conversation.turn_count,
+        )
+
+
+class GenerationView(Response):
+    """The state of one answer in the making."""
+
+    generation_id: str
+    conversation_id: str
+    message_id: str
+    state: Literal["running", "finished", "cancelled", "failed"]
+    last_event_id: int
+
+
+class HitView(Response):
+    """A search result."""
+
+    path: str
+    start_line: int
+    end_line: int
+    symbol: str | None
+    kind: domain.ChunkKind
+    language: str | None
+    score: float
+    why: dict[str, float]
+    text: str
+
+    @classmethod
+    def of(cls, hit: domain.Hit) -> "HitView":
+        """View a hit."""
+        chunk = hit.chunk
+        return cls(
+            path=str(chunk.path),
+            start_line=chunk.start_line,
+            end_line=chunk.end_line,
+            symbol=chunk.symbol,
+            kind=chunk.kind,
+            language=chunk.language,
+            score=round(hit.score, 4),
+            why={name: round(value, 4) for name, value in hit.why.items()},
+            text=chunk.text,
+        )
+
+
+class ProjectView(Response):
+    """A known folder and the state of its index."""
+
+    id: str
+    name: str
+    root: str
+    indexed: bool
+    files: int
+    chunks: int
+    skipped: dict[str, int]
+
+    @classmethod
+    def of(cls, project: domain.Project, stats: domain.IndexStats | None) -> "ProjectView":
+        """View a project; ``stats`` is None while it has no index."""
+        return cls(
+            id=project.id,
+            name=project.name,
+            root=str(project.root),
+            indexed=stats is not None,
+            files=stats.files if stats else 0,
+            chunks=stats.chunks if stats else 0,
+            skipped={str(reason): count for reason, count in stats.skipped.items()} if stats else {},
+        )
+
+
+class ReadinessView(Response):
+    """Whether a question would be answered now, and what stands in the way."""
+
+    ready: bool
+    problems: list[str]
+
+
+class IndexReport(Response):
+    """What an update of the index did."""
+
+    project: str
+    files: int
+    chunks: int
+    changed: int
+    removed: int
+    skipped: dict[str, int]
+    seconds: float
+
+    @classmethod
+    def of(cls, project: str, stats: domain.IndexStats) -> "IndexReport":
+        """View an update's outcome."""
+        return cls(
+            project=project,
+            files=stats.files,
+            chunks=stats.chunks,
+            changed=stats.changed,
+            removed=stats.removed,
+            skipped={str(reason): count for reason, count in stats.skipped.items()},
+            seconds=round(stats.seconds, 3),
+        )
+
+
+class ModelView(Response):
+    """A model of the catalog, and whether its file is here."""
+
+    name: str
+    title: str
+    file: str | None
+    installed: bool
+    selected: bool
+    loaded: bool
+    size_bytes: int | None
+    context_length: int
+    max_tokens: int
+    temperature: float
+    top_p: float
+    n_threads: int | None
+    n_gpu_layers: int
+    prompt_format: str
+    licence: str
+
+    @classmethod
+    def of(cls, spec: domain.ModelSpec, file: Path | None, *, selected: bool, loaded: bool) -> "ModelView":
+        """View a model of the catalog; ``file`` is where its weights are."""
+        return cls(
+            name=spec.name,
+            title=spec.title,
+            file=str(file) if file else None,
+            installed=file is not None,
+            selected=selected,
+            loaded=loaded,
+            size_bytes=spec.size_bytes,
+            context_length=spec.context_length,
+            max_tokens=spec.max_tokens,
+            temperature=spec.temperature,
+            top_p=spec.top_p,
+            n_threads=spec.n_threads,
+            n_gpu_layers=spec.n_gpu_layers,
+            prompt_format=spec.prompt_format,
+            licence=spec.licence,
+        )
+
+
+def question_message_id(turn_id: str) -> str:
+    """Return the id under which a turn's question is listed."""
+    return f"{turn_id}-q"
+
+
+def answer_message_id(turn_id: str) -> str:
+    """Return the id under which a turn's answer is listed."""
+    return f"{turn_id}-a"
+
+
+def history_messages(turn: domain.Turn) -> list[MessageView]:
+    """Return the two messages of a turn; one that waits for its answer has only the first."""
+    question = MessageView(
+        id=question_message_id(turn.id), role="user", content=turn.question, created_at=turn.asked_at
+    )
+    answer = turn.answer
+    if answer is None:
+        return [question]
+    return [
+        question,
+        MessageView(
+            id=answer_message_id(turn.id),
+            role="assistant",
+            content=answer.text,
+            created_at=answer.finished_at,
+            model=answer.model,
+            finish_reason=answer.finish,
+            citations=[CitationView.of(citation) for citation in answer.citations],
+            sources=[SourceView.of(source) for source in turn.sources],
+        ),
+    ]

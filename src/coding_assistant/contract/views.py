@@ -1,0 +1,132 @@
+"""The parts that responses are made of: views of the domain's values."""
+
+from pydantic import BaseModel, ConfigDict
+
+from coding_assistant import domain
+
+
+class Response(BaseModel):
+    """What goes out."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class SourceView(Response):
+    """A source under its number."""
+
+    number: int
+    path: str
+    start_line: int
+    end_line: int
+    symbol: str | None
+    language: str | None
+    text: str
+
+    @classmethod
+    def of(cls, source: domain.Source) -> "SourceView":
+        """View a source."""
+        chunk = source.chunk
+        return cls(
+            number=source.number,
+            path=str(chunk.path),
+            start_line=chunk.start_line,
+            end_line=chunk.end_line,
+            symbol=chunk.symbol,
+            language=chunk.language,
+            text=chunk.text,
+        )
+
+
+class CitationView(Response):
+    """A source that the answer uses, checked against the working tree."""
+
+    number: int
+    path: str
+    start_line: int
+    end_line: int
+    symbol: str | None
+    state: domain.CitationState
+    verified: bool
+
+    @classmethod
+    def of(cls, citation: domain.Citation) -> "CitationView":
+        """View a citation."""
+        return cls(
+            number=citation.source.number,
+            path=str(citation.source.chunk.path),
+            start_line=citation.start_line,
+            end_line=citation.end_line,
+            symbol=citation.source.chunk.symbol,
+            state=citation.state,
+            verified=citation.state is domain.CitationState.VERIFIED,
+        )
+
+
+class SectionView(Response):
+    """The tokens of one part of the prompt."""
+
+    name: str
+    tokens: int
+
+
+class DroppedView(Response):
+    """What was left out of the prompt, and why."""
+
+    what: str
+    reason: str
+    tokens: int
+
+
+class ReceiptView(Response):
+    """What the model read, in tokens."""
+
+    limit: int
+    reserved: int
+    used: int
+    sections: list[SectionView]
+    dropped: list[DroppedView]
+    cached: int
+    new: int
+    freshness: str
+
+    @classmethod
+    def of(cls, receipt: domain.Receipt) -> "ReceiptView":
+        """View a receipt."""
+        return cls(
+            limit=receipt.limit,
+            reserved=receipt.reserved,
+            used=receipt.used,
+            sections=[SectionView(name=part.name, tokens=part.tokens) for part in receipt.sections],
+            dropped=[
+                DroppedView(what=part.what, reason=part.reason, tokens=part.tokens)
+                for part in receipt.dropped
+            ],
+            cached=receipt.cached,
+            new=receipt.new,
+            freshness=receipt.freshness,
+        )
+
+
+class TimingsView(Response):
+    """Where the time went, in seconds."""
+
+    searching: float
+    loading: float
+    reading: float
+    writing: float
+    first_token: float
+    total: float
+    written_tokens: int
+
+    @classmethod
+    def of(cls, timings: domain.Timings) -> "TimingsView":
+        """View timings, to the millisecond."""
+        return cls(
+            searching=round(timings.searching, 3),
+            loading=round(timings.loading, 3),
+            reading=round(timings.reading, 3),
+            writing=round(timings.writing, 3),
+            first_token=round(timings.first_token, 3),
+            total=round(timings.total, 3),
+            written_tokens=timings.written_tokens,
+        )
