@@ -79,7 +79,6 @@ class AsyncAssistant(ConversationCalls):
         ``DatabaseDamaged`` or ``DatabaseTooNew``.
         """
         directory = DataDirectory(settings.home)
-        directory.prepare()
         with directory.hold(purpose, url):
             store = await to_thread.run_sync(ConversationStore.open, directory.conversations_file)
             try:
@@ -90,12 +89,12 @@ class AsyncAssistant(ConversationCalls):
                         yield assistant
                     finally:
                         with anyio.CancelScope(shield=True):
+                            await generations.interrupt()
                             await assistant._close()
             finally:
                 store.close()
 
     async def _close(self) -> None:
-        await self._generations.interrupt()
         if self._answering:
             await self._answering.engine.close()
         for code in self._codes.values():
@@ -256,7 +255,7 @@ class AsyncAssistant(ConversationCalls):
         return await search_folder(self.code(known.root), query, limit=limit)
 
     async def _project_view(self, project: Project) -> contract.ProjectView:
-        return contract.ProjectView.of(project, await self.code(project.root).stats())
+        return contract.ProjectView.of(project, await self.code(project.root).counts())
 
     # --- Models -------------------------------------------------------------------------------
 

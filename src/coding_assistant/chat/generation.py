@@ -57,6 +57,10 @@ class Generation:
     async def stop(self) -> None:
         """Stop the answer, in whatever phase it is, and return when it has ended."""
         self.scope.cancel()
+        await self.ended()
+
+    async def ended(self) -> None:
+        """Return when the last event is there."""
         while self.state == "running":
             await self._grown.wait()
 
@@ -115,6 +119,12 @@ class Generations:
                 "This conversation is still answering its previous question.",
                 hint=f"Wait for it, or cancel it: generation {generation.id}.",
             )
+
+    async def interrupt(self) -> None:
+        """End all answers in the making, as the end of the process would, and wait until they are kept."""
+        self._tasks.cancel_scope.cancel()
+        for generation in self.running():
+            await generation.ended()
 
     def _forget_oldest(self) -> None:
         ended = [each.id for each in self._by_id.values() if each.state != "running"]

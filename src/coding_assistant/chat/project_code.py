@@ -16,6 +16,7 @@ from anyio import from_thread, to_thread
 from coding_assistant.domain import (
     FileIndexed,
     FilesCompared,
+    FileSkipped,
     FileStamp,
     FoundFile,
     Hit,
@@ -24,7 +25,7 @@ from coding_assistant.domain import (
     SourceFile,
 )
 from coding_assistant.index import build, search
-from coding_assistant.index.store import ProjectIndex
+from coding_assistant.index.store import Counts, ProjectIndex
 from coding_assistant.project import walk
 
 OnProgress: TypeAlias = Callable[[int, int], None]
@@ -48,11 +49,11 @@ class ProjectCode:
         async with self._updating:
             return await to_thread.run_sync(self._refresh, on_progress)
 
-    async def stats(self) -> IndexStats | None:
-        """Return what the index holds as it is; None when there is none yet."""
+    async def counts(self) -> Counts | None:
+        """Return how much the index holds as it is; None when there is none yet."""
         if not self._index_file.exists():
             return None
-        return await to_thread.run_sync(lambda: self._open().stats())
+        return await to_thread.run_sync(lambda: self._open().counts())
 
     async def search(self, query: str, *, limit: int) -> list[Hit]:
         """Return a result list for a reader, best first."""
@@ -86,7 +87,7 @@ class ProjectCode:
                 match event:
                     case FilesCompared(to_index=total):
                         pass
-                    case FileIndexed():
+                    case FileIndexed() | FileSkipped() if total:
                         done += 1
                     case IndexFinished(stats=stats):
                         if done:

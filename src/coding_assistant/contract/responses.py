@@ -8,6 +8,7 @@ from pydantic import Field
 
 from coding_assistant import domain
 from coding_assistant.contract.views import CitationView, ReceiptView, Response, SourceView, TimingsView
+from coding_assistant.index.store import Counts
 
 
 class QueryResponse(Response):
@@ -192,16 +193,16 @@ class ProjectView(Response):
     skipped: dict[str, int]
 
     @classmethod
-    def of(cls, project: domain.Project, stats: domain.IndexStats | None) -> "ProjectView":
-        """View a project; ``stats`` is None while it has no index."""
+    def of(cls, project: domain.Project, counts: Counts | None) -> "ProjectView":
+        """View a project; ``counts`` is None while it has no index."""
         return cls(
             id=project.id,
             name=project.name,
             root=str(project.root),
-            indexed=stats is not None,
-            files=stats.files if stats else 0,
-            chunks=stats.chunks if stats else 0,
-            skipped={str(reason): count for reason, count in stats.skipped.items()} if stats else {},
+            indexed=counts is not None,
+            files=counts.files if counts else 0,
+            chunks=counts.chunks if counts else 0,
+            skipped={str(reason): count for reason, count in counts.skipped.items()} if counts else {},
         )
 
 

@@ -127,7 +127,7 @@ def test_turns_that_no_longer_fit_are_named_on_the_receipt() -> None:
 
 def test_a_source_whose_first_showing_was_dropped_is_shown_again_in_full() -> None:
     shown = source(1, text="alpha\nbeta")
-    past = [turn(1, answer="word " * 300, sources=[shown]), turn(2, answer="word " * 300)]
+    past = [turn(1, answer="word " * 400, sources=[shown]), turn(2, answer="word " * 400)]
 
     prompt = composed(past, "again?", [shown], limit=1_000)
 
