@@ -1,0 +1,226 @@
+import struct
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from coding_assistant.errors import InvalidModel, ModelBroken, ModelMissing
+from coding_assistant.inference.gguf import GgufHeader, control_tokens, read_header, read_vocabulary
+from support.small_gguf import CONTEXT, EMBEDDING, HEADS, KV_HEADS, LAYERS, TOKEN_TYPES, TOKENS, write_gguf
+
+TENSOR_BYTES = 32 * 64 * 4 + 64 * 64 // 32 * 34
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return write_gguf(tmp_path_factory.mktemp("gguf") / "model.gguf").read_bytes()
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_gguf(tmp_path / "model.gguf")
+
+
+def test_a_header_tells_the_models_shape_and_size(model: Path) -> None:
+    header = read_header(model)
+
+    assert header == GgufHeader(
+        architecture="llama",
+        name="A small model",
+        quantisation="Q8_0",
+        parameters=32 * 64 + 64 * 64,
+        layers=LAYERS,
+        context_length=CONTEXT,
+        short_context_length=None,
+        embedding_length=EMBEDDING,
+        heads=HEADS,
+        kv_heads=KV_HEADS,
+        head_size=EMBEDDING // HEADS,
+        kv_bytes_per_token=2 * LAYERS * KV_HEADS * (EMBEDDING // HEADS) * 2,
+        vocabulary_size=len(TOKENS),
+        chat_template="{{ messages }}",
+        tensor_bytes=TENSOR_BYTES,
+        file_bytes=model.stat().st_size,
+        parts=1,
+    )
+
+
+def test_head_sizes_given_in_the_file_count_more_than_the_embeddings(tmp_path: Path) -> None:
+    numbers = {"llama.attention.key_length": 32, "llama.attention.value_length": 8}
+    header = read_header(write_gguf(tmp_path / "m.gguf", numbers=numbers))
+
+    assert header.head_size == 32
+    assert header.kv_bytes_per_token == LAYERS * KV_HEADS * (32 + 8) * 2
+
+
+def test_kv_heads_may_differ_from_layer_to_layer(tmp_path: Path) -> None:
+    header = read_header(write_gguf(tmp_path / "m.gguf", kv_heads=[1, 3]))
+
+    assert header.kv_heads == 3
+    assert header.kv_bytes_per_token == 2 * (1 + 3) * (EMBEDDING // HEADS) * 2
+
+
+def test_the_vocabulary_and_its_control_tokens(model: Path) -> None:
+    vocabulary = read_vocabulary(model)
+
+    assert vocabulary.tokens == tuple(TOKENS)
+    assert vocabulary.types == tuple(TOKEN_TYPES)
+    assert control_tokens(model) == ("<s>", "</s>", "<|end|>", "<tool>")
+
+
+def test_the_published_figures_of_phi_3_mini(tmp_path: Path) -> None:
+    numbers = {
+        "phi3.block_count": 32,
+        "phi3.context_length": 131_072,
+        "phi3.embedding_length": 3_072,
+        "phi3.attention.head_count": 32,
+    }
+    left_out = ["block_count", "context_length", "embedding_length", "attention.head_count"]
+    path = write_gguf(
+        tmp_path / "m.gguf", architecture="phi3", numbers=numbers, leave_out=left_out, kv_heads=32
+    )
+
+    assert read_header(path).kv_bytes_per_token == 384 * 1024
+
+
+def test_a_file_cut_short_is_told_with_both_sizes(model: Path, sound: bytes) -> None:
+    model.write_bytes(sound[:-1_000])
+
+    with pytest.raises(ModelBroken, match="truncated") as caught:
+        read_header(model)
+
+    assert f"{len(sound) - 1_000:,} of {len(sound):,} bytes" in str(caught.value)
+    assert "model.gguf" in str(caught.value)
+    assert caught.value.hint
+
+
+def test_a_file_cut_within_its_header_is_broken(model: Path, sound: bytes) -> None:
+    model.write_bytes(sound[:200])
+
+    with pytest.raises(ModelBroken, match="past the end at 200 bytes"):
+        read_header(model)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"", "is empty"),
+        (b"PK\x03\x04" + bytes(100), "not a GGUF file"),
+        (b"GGUF" + struct.pack("<I", 1), "version 1"),
+        (b"GGUF" + struct.pack(">I", 3) + bytes(100), "version 50331648"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 2**60, 1), "claims"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 0, 2**60), "claims"),
+        (b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 2**63), "past the end"),
+    ],
+)
+def test_what_is_no_gguf_file_is_refused_in_words(tmp_path: Path, content: bytes, complaint: str) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(content)
+
+    with pytest.raises(ModelBroken, match=complaint):
+        read_header(path)
+
+
+def test_a_tensor_declared_larger_than_the_file_is_refused(model: Path, sound: bytes) -> None:
+    at = sound.index(b"output.weight") + len(b"output.weight") + 4
+    model.write_bytes(sound[:at] + struct.pack("<Q", 2**40) + sound[at + 8 :])
+
+    with pytest.raises(ModelBroken, match="truncated"):
+        read_header(model)
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "m.gguf", leave_out=["block_count"])
+
+    with pytest.raises(ModelBroken, match=r"llama\.block_count"):
+        read_header(path)
+
+
+def test_a_complaint_stays_short_whatever_the_file_says(tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "m.gguf", architecture="x" * 5_000, leave_out=["block_count"])
+
+    with pytest.raises(ModelBroken) as caught:
+        read_header(path)
+    assert len(str(caught.value)) < 400
+
+
+def test_an_absent_file_is_missing_not_broken(tmp_path: Path) -> None:
+    with pytest.raises(ModelMissing):
+        read_header(tmp_path / "none.gguf")
+
+
+def test_an_adapter_is_no_language_model(tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "m.gguf", texts={"general.type": "adapter"}, leave_out=["block_count"])
+
+    with pytest.raises(InvalidModel, match="adapter"):
+        read_header(path)
+
+
+def test_a_split_model_is_counted_whole(tmp_path: Path) -> None:
+    for number in range(2):
+        split = {"split.no": number, "split.count": 2}
+        write_gguf(tmp_path / f"big-{number + 1:05}-of-00002.gguf", numbers=split)
+
+    header = read_header(tmp_path / "big-00001-of-00002.gguf")
+
+    assert header.parts == 2
+    assert header.tensor_bytes == 2 * TENSOR_BYTES
+    with pytest.raises(InvalidModel, match="part 2"):
+        read_header(tmp_path / "big-00002-of-00002.gguf")
+
+
+def test_a_split_model_without_its_second_part_is_missing_it(tmp_path: Path) -> None:
+    first = write_gguf(tmp_path / "big-00001-of-00002.gguf", numbers={"split.no": 0, "split.count": 2})
+
+    with pytest.raises(ModelMissing, match="big-00002-of-00002"):
+        read_header(first)
+
+
+def test_heads_below_zero_are_refused(tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "m.gguf", kv_heads=[1, -3])
+
+    with pytest.raises(ModelBroken, match="head_count_kv"):
+        read_header(path)
+
+
+@pytest.mark.model
+def test_a_published_model_is_read_as_its_publisher_describes_it(smollm2: Path) -> None:
+    header = read_header(smollm2)
+
+    assert (header.architecture, header.quantisation) == ("llama", "Q4_1")
+    assert (header.layers, header.kv_heads, header.head_size) == (30, 3, 64)
+    assert header.parameters == 134_515_008
+    assert header.context_length == 8_192
+    assert "<|im_end|>" in control_tokens(smollm2)
+
+
+def read_whatever_it_is(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    for read in (read_header, read_vocabulary):
+        try:
+            read(path)
+        except (ModelBroken, InvalidModel, ModelMissing):
+            continue
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_damage_does_more_than_break_the_model(data: st.DataObject, sound: bytes, tmp_path: Path) -> None:
+    content = bytearray(sound[: data.draw(st.integers(0, len(sound)))])
+    header_end = max(1, min(len(content), 1_200))
+    for _ in range(data.draw(st.integers(0, 4))):
+        at = data.draw(st.integers(0, header_end - 1))
+        patch = data.draw(
+            st.binary(min_size=1, max_size=8)
+            | st.sampled_from([struct.pack("<Q", value) for value in (2**63, 2**64 - 1, 2**32, 2**31)])
+        )
+        content[at : at + len(patch)] = patch
+
+    read_whatever_it_is(tmp_path / "fuzzed.gguf", bytes(content))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(tail=st.binary(max_size=400))
+def test_no_bytes_after_a_good_start_do_more_than_break_the_model(tail: bytes, tmp_path: Path) -> None:
+    read_whatever_it_is(tmp_path / "random.gguf", b"GGUF" + struct.pack("<IQQ", 3, 1, 3) + tail)
