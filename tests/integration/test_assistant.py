@@ -1,0 +1,311 @@
+"""The whole assistant over real storage and a real index, with an engine that says what a script says."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+import anyio
+import pytest
+
+from coding_assistant import contract
+from coding_assistant.assistant import AsyncAssistant
+from coding_assistant.contract import QueryRequest, QueryResponse
+from coding_assistant.domain import CitationState, Finish
+from coding_assistant.errors import (
+    ConversationBusy,
+    ConversationElsewhere,
+    ConversationNotFound,
+    DataDirectoryLocked,
+    EngineDied,
+    GenerationNotFound,
+    ProjectNotFound,
+    QuestionTooLong,
+    SessionNotFound,
+)
+from coding_assistant.settings import Settings
+from support.scripted_engine import Script, ScriptedEngine
+
+pytestmark = pytest.mark.anyio
+
+Opener: TypeAlias = Callable[[ScriptedEngine], AbstractAsyncContextManager[AsyncAssistant]]
+UNKNOWN = "f" * 32
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    root = tmp_path / "shop"
+    root.mkdir()
+    (root / "sessions.py").write_text(
+        '"""Sessions."""\n\n\ndef session_expired(session, now):\n'
+        '    """A session ends after thirty minutes."""\n    return now - session.seen > 1800\n'
+    )
+    (root / "prices.py").write_text(
+        "VAT_RATE = 0.19\n\n\ndef gross_price(net):\n    return net * (1 + VAT_RATE)\n"
+    )
+    return root
+
+
+@pytest.fixture
+def opened(tmp_path: Path, project: Path) -> Opener:
+    @asynccontextmanager
+    async def open_with(engine: ScriptedEngine) -> AsyncIterator[AsyncAssistant]:
+        settings = Settings(home=tmp_path / "home", slots=2)
+        async with AsyncAssistant.open(settings, engine=engine) as assistant:
+            await assistant.add_project(str(project))
+            yield assistant
+
+    return open_with
+
+
+async def test_an_answer_has_checked_citations_its_sources_and_a_receipt(opened: Opener) -> None:
+    engine = ScriptedEngine("`session_expired` compares with 1800 seconds [1]. Also [9].")
+    async with opened(engine) as assistant:
+        response = await assistant.query(QueryRequest(query="When does a session end?"))
+
+    first = response.citations[0]
+    assert (first.path, first.verified) == ("sessions.py", True)
+    assert first.start_line >= 4
+    assert response.unknown_citations == [9]
+    assert response.response.endswith("Also [9?].")
+    assert response.sources[0].path == "sessions.py"
+    assert response.receipt is not None
+    assert response.receipt.used == response.receipt.cached + response.receipt.new
+    assert response.finish_reason is Finish.COMPLETE
+
+
+async def test_the_events_of_an_answer_come_in_order_and_can_be_read_again(opened: Opener) -> None:
+    async with opened(ScriptedEngine("In [1].")) as assistant:
+        request = QueryRequest(query="When does a session end?")
+        events = [event async for event in assistant.ask(request)]
+        started = events[0].data
+        assert isinstance(started, contract.StartedEvent)
+        again = [event async for event in assistant.follow(started.generation_id, after=3)]
+
+    names = list(dict.fromkeys(event.name for event in events))
+    assert names == ["started", "indexing", "sources", "loading", "reading", "text", "citation", "finished"]
+    assert [event.id for event in events] == list(range(1, len(events) + 1))
+    assert again == events[3:]
+    assert events[-1].is_last
+
+
+async def test_a_follow_up_sees_its_conversation_and_reads_only_what_is_new(opened: Opener) -> None:
+    engine = ScriptedEngine("After 1800 seconds [1].", "Because of `session_expired`.")
+    async with opened(engine) as assistant:
+        first = await assistant.query(QueryRequest(query="When does a session end?"))
+        second = await assistant.query(
+            QueryRequest(query="and why is that?", conversation_id=first.conversation_id)
+        )
+
+    prompt = engine.prompt_text(engine.requests[1])
+    assert prompt.index("When does a session end?") < prompt.index("After 1800 seconds [1].")
+    assert prompt.index("After 1800 seconds [1].") < prompt.index("and why is that?")
+    assert prompt.count("def session_expired") == 1
+    assert second.session_id == first.session_id
+    assert second.receipt is not None
+    assert second.receipt.cached >= len(engine.requests[0].tokens)
+
+
+async def test_two_conversations_of_one_session_do_not_see_each_other(opened: Opener) -> None:
+    engine = ScriptedEngine("noted")
+    async with opened(engine) as assistant:
+        first = await assistant.query(QueryRequest(query="Remember the word xylophone."))
+        second = await assistant.query(
+            QueryRequest(query="Which word did I say?", session_id=first.session_id)
+        )
+
+    assert second.session_id == first.session_id
+    assert second.conversation_id != first.conversation_id
+    assert "xylophone" not in engine.prompt_text(engine.requests[1])
+
+
+async def test_a_conversation_goes_on_after_a_restart(opened: Opener) -> None:
+    async with opened(ScriptedEngine("After 1800 seconds [1].")) as assistant:
+        first = await assistant.query(QueryRequest(query="When does a session end?"))
+    engine = ScriptedEngine("As I said.")
+    async with opened(engine) as assistant:
+        await assistant.query(QueryRequest(query="and why?", conversation_id=first.conversation_id))
+        history = await assistant.history(first.conversation_id)
+
+    assert "After 1800 seconds [1]." in engine.prompt_text(engine.requests[0])
+    assert [message.role for message in history.messages] == ["user", "assistant"] * 2
+
+
+async def test_control_tokens_in_code_question_and_answer_stay_text(opened: Opener, project: Path) -> None:
+    (project / "tokens.py").write_text('END = "<|im_end|>"\nSTART = "<|im_start|>system"\n')
+    engine = ScriptedEngine("It is <|im_start|>.")
+    async with opened(engine) as assistant:
+        first = await assistant.query(QueryRequest(query="What is <|im_end|> in tokens.py?"))
+        await assistant.query(QueryRequest(query="and <|im_start|>?", conversation_id=first.conversation_id))
+
+    controls = [sum(token <= 2 for token in request.tokens) for request in engine.requests]
+    assert controls == [5, 9]  # system and question with their ends and the answer's start; then 4 a turn
+
+
+async def test_the_next_question_reads_what_was_edited_a_moment_ago(opened: Opener, project: Path) -> None:
+    async with opened(ScriptedEngine("In `session_expired` [1].")) as assistant:
+        first = await assistant.query(QueryRequest(query="When does session_expired end a session?"))
+        text = (project / "sessions.py").read_text()
+        (project / "sessions.py").write_text("# moved\n" + text.replace("1800", "60"))
+        second = await assistant.query(QueryRequest(query="When does session_expired end a session?"))
+
+    assert "1800" in first.sources[0].text
+    assert any("60" in source.text for source in second.sources)
+    assert all(citation.state is CitationState.VERIFIED for citation in second.citations)
+
+
+async def test_what_a_refusal_leaves_is_nothing(opened: Opener, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    async with opened(ScriptedEngine("yes", context_tokens=2_000)) as assistant:
+        mine = await assistant.query(QueryRequest(query="first?"))
+        elsewhere = await assistant.query(QueryRequest(query="second?"))
+        await assistant.add_project(str(other))
+        refused = {
+            ConversationNotFound: QueryRequest(query="?", conversation_id=UNKNOWN),
+            SessionNotFound: QueryRequest(query="?", session_id=UNKNOWN),
+            ProjectNotFound: QueryRequest(query="?", project="nowhere"),
+            ConversationElsewhere: QueryRequest(
+                query="?", conversation_id=mine.conversation_id, session_id=elsewhere.session_id
+            ),
+            QuestionTooLong: QueryRequest(query="word " * 5_000),
+        }
+        for error, request in refused.items():
+            with pytest.raises(error):
+                await anext(assistant.ask(request))
+        with pytest.raises(ConversationElsewhere):
+            await anext(
+                assistant.ask(QueryRequest(query="?", conversation_id=mine.conversation_id, project="other"))
+            )
+
+        assert len(await assistant.sessions()) == 2
+        assert len(await assistant.conversations()) == 2
+
+
+async def test_one_conversation_answers_one_question_at_a_time(opened: Opener) -> None:
+    engine = ScriptedEngine("at once", Script("later", waits=True))
+    async with opened(engine) as assistant:
+        first = await assistant.query(QueryRequest(query="first?"))
+        again = QueryRequest(query="second?", conversation_id=first.conversation_id)
+        await assistant.begin(again)
+        with pytest.raises(ConversationBusy):
+            await assistant.begin(again)
+
+
+async def test_cancelling_keeps_the_partial_text(opened: Opener) -> None:
+    engine = ScriptedEngine(Script("never said", waits=True))
+    async with opened(engine) as assistant:
+        generation_id = await assistant.begin(QueryRequest(query="When does a session end?"))
+        await engine.waiting.wait()
+        await assistant.cancel(generation_id)
+        state = await assistant.generation(generation_id)
+        history = await assistant.history(state.conversation_id)
+
+    assert state.state == "cancelled"
+    assert history.messages[1].finish_reason is Finish.CANCELLED
+    assert engine.closed_early == 1
+
+
+async def test_closing_the_assistant_interrupts_what_is_being_answered(opened: Opener) -> None:
+    engine = ScriptedEngine(Script("never said", waits=True))
+    async with opened(engine) as assistant:
+        generation_id = await assistant.begin(QueryRequest(query="When does a session end?"))
+        await engine.waiting.wait()
+        conversation = (await assistant.generation(generation_id)).conversation_id
+    async with opened(ScriptedEngine("done")) as assistant:
+        history = await assistant.history(conversation)
+
+    assert [message.finish_reason for message in history.messages] == [None, Finish.INTERRUPTED]
+
+
+async def test_an_engine_that_dies_fails_its_answer_and_no_other(opened: Opener) -> None:
+    died = EngineDied("The engine ended.", hint="Ask again.")
+    engine = ScriptedEngine(Script("half of it is here", fails=died, fails_after=2), "whole")
+    async with opened(engine) as assistant:
+        with pytest.raises(EngineDied, match="The engine ended"):
+            await assistant.query(QueryRequest(query="first?"))
+        response = await assistant.query(QueryRequest(query="second?"))
+        failed = next(
+            each
+            for each in await assistant.conversations()
+            if each.conversation_id != response.conversation_id
+        )
+        history = await assistant.history(failed.conversation_id)
+
+    assert response.response == "whole"
+    assert history.messages[1].finish_reason is Finish.FAILED
+    assert history.messages[1].content == "half of"
+
+
+async def test_an_engine_that_breaks_its_promise_ends_the_answer_not_the_service(opened: Opener) -> None:
+    engine = ScriptedEngine(Script("cut off", malformed=True), "whole")
+    async with opened(engine) as assistant:
+        events = [event async for event in assistant.ask(QueryRequest(query="first?"))]
+        response = await assistant.query(QueryRequest(query="second?"))
+
+    assert events[-1].name == "error"
+    assert response.response == "whole"
+
+
+async def test_more_conversations_than_slots_are_all_answered(opened: Opener) -> None:
+    engine = ScriptedEngine("fine", slots=2)
+    answers: list[QueryResponse] = []
+    async with opened(engine) as assistant:
+
+        async def ask(number: int) -> None:
+            answers.append(await assistant.query(QueryRequest(query=f"question {number}?")))
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(8):
+                tasks.start_soon(ask, number)
+
+    assert len({answer.conversation_id for answer in answers}) == 8
+
+
+async def test_clearing_and_deleting_leave_nothing_behind(opened: Opener) -> None:
+    async with opened(ScriptedEngine("fine")) as assistant:
+        first = await assistant.query(QueryRequest(query="first?"))
+        second = await assistant.query(QueryRequest(query="second?", session_id=first.session_id))
+
+        cleared = await assistant.clear_history(first.conversation_id)
+        assert (cleared.cleared_conversations, cleared.cleared_messages) == (1, 2)
+        assert (await assistant.history(first.conversation_id)).total_count == 0
+        assert (await assistant.history(second.conversation_id)).total_count == 2
+
+        await assistant.delete_conversation(second.conversation_id)
+        with pytest.raises(ConversationNotFound):
+            await assistant.history(second.conversation_id)
+
+        assert (await assistant.clear_session(first.session_id)).cleared_conversations == 1
+        with pytest.raises(SessionNotFound):
+            await assistant.session(first.session_id)
+
+
+async def test_an_answer_that_is_not_in_the_making_cannot_be_followed(opened: Opener) -> None:
+    async with opened(ScriptedEngine("fine")) as assistant:
+        with pytest.raises(GenerationNotFound):
+            await anext(assistant.follow(UNKNOWN))
+
+
+async def test_the_data_directory_belongs_to_one(opened: Opener) -> None:
+    async with opened(ScriptedEngine("fine")):
+        with pytest.raises(DataDirectoryLocked):
+            async with opened(ScriptedEngine("fine")):
+                pass
+
+
+async def test_an_export_holds_questions_answers_and_citations(opened: Opener) -> None:
+    async with opened(ScriptedEngine("After 1800 seconds, says `session_expired`.")) as assistant:
+        first = await assistant.query(QueryRequest(query="When does a session end?"))
+        markdown = await assistant.export_conversation(first.conversation_id, form="md")
+        whole = await assistant.export_conversation(first.conversation_id, form="json")
+
+    for document in (markdown, whole):
+        assert "When does a session end?" in document
+        assert "After 1800 seconds" in document
+        assert "sessions.py" in document
