@@ -121,7 +121,11 @@ class AsyncAssistant(ConversationCalls):
             await answering.require_fit(request.query, project, sampling)
             place = await self._place(request, project)
             self._generations.require_idle(place.conversation.id)
-            turn = await to_thread.run_sync(self._store.begin_turn, place.conversation.id, request.query)
+            turn = await to_thread.run_sync(
+                lambda: self._store.begin_turn(
+                    place.conversation.id, request.query, model=answering.engine.name
+                )
+            )
             asked = AskedQuestion(place.session_id, turn, project, self.code(project.root), sampling)
             started = AnswerStarted(place.session_id, turn, answering.engine.name)
             generation = self._generations.start(started, lambda made: answering.answer(asked, made))

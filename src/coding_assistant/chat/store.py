@@ -6,6 +6,7 @@ is told by counters that only grow, never by the clock, which may jump.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -62,11 +63,10 @@ class ConversationStore:
         it was.
         """
         engine = open_database(file)
-        try:
+        with ExitStack() as undo:
+            undo.callback(engine.dispose)
             migrate(engine, MIGRATIONS)
-        except BaseException:
-            engine.dispose()
-            raise
+            undo.pop_all()
         return cls(engine, clock=clock)
 
     def close(self) -> None:

@@ -36,7 +36,7 @@ UNKNOWN = "0" * 32
 NOON = datetime(2026, 5, 4, 12, 0, 0, 123456, tzinfo=UTC)
 
 many_examples = settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     # One store for all examples: each works in a conversation of its own.
     suppress_health_check=[HealthCheck.function_scoped_fixture],
