@@ -1,0 +1,59 @@
+"""What every test stands on: no way out of this machine, no settings of the user's, the real weights."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from support.loopback import LoopbackGuard
+from support.weights import WeightsUnavailable, smollm2
+
+# No deadline: a test never asserts a time. CI runs the same examples each time; chance is for developers.
+hypothesis.settings.register_profile("developer", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=2_000)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "developer")
+
+collect_ignore = ["fixtures"]  # code to be read by the product
+
+_GUARD = LoopbackGuard()
+
+
+def pytest_configure() -> None:
+    _GUARD.install()
+
+
+@pytest.fixture(autouse=True)
+def loopback_guard() -> Iterator[LoopbackGuard]:
+    """Fail a test that tries to reach another machine, whichever thread did."""
+    with _GUARD.watching():
+        yield _GUARD
+
+
+@pytest.fixture(scope="session")
+def weights_folder() -> str | None:
+    """The folder that the developer named for weights, if any."""
+    return os.environ.get("CODING_ASSISTANT_TEST_WEIGHTS")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_settings(weights_folder: str | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Hide the user's settings and conversations from the suite, and from the processes that it starts."""
+    del weights_folder  # asked for only so that it is read before the environment is cleaned
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith("CODING_ASSISTANT_") or name in {"MODEL_NAME", "DATABASE_URL"}:
+                patch.delenv(name)
+        patch.setenv("CODING_ASSISTANT_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+@pytest.fixture(name="smollm2", scope="session")
+def smollm2_file(weights_folder: str | None) -> Path:
+    """The SmolLM2-135M file; without it, each test that asks for it is skipped with the reason."""
+    try:
+        return smollm2(weights_folder)
+    except WeightsUnavailable as reason:
+        pytest.skip(f"no weights for the real engine: {reason}")
