@@ -126,7 +126,7 @@ def _home(environment: Mapping[str, str], flags: Mapping[str, object]) -> Path:
 def _from_config(file: Path) -> dict[str, object]:
     try:
         entries = tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # the latter is for the data directory to report
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidSetting(

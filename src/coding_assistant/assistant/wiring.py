@@ -36,6 +36,7 @@ def chosen_model(catalog: Catalog, settings: Settings) -> ModelSpec:
 def make_engine(catalog: Catalog, spec: ModelSpec, settings: Settings) -> LlamaEngine:
     """Return the engine for a model, not yet loaded; ``ModelMissing`` when its file is not here."""
     directory = DataDirectory(settings.home)
+    directory.prepare()
     return LlamaEngine(
         spec,
         catalog.require_file(spec),

@@ -211,6 +211,7 @@ class Answering:
             stop=self._spec.stop_tokens,
         )
         report_reading = _reading_reporter(emit)
+        report_reading(PromptRead(0, len(request.tokens), 0))
         async with aclosing(self.engine.generate(request)) as events:
             async for event in events:
                 match event:

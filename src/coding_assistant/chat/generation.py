@@ -4,8 +4,8 @@ A reader may leave and come back without missing anything: events are kept under
 newer answers have ended. Only ``cancel`` stops an answer, and closing the whole lets none go on.
 """
 
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Literal, TypeAlias
 
 import anyio
@@ -135,6 +135,18 @@ class Generations:
 @asynccontextmanager
 async def open_generations() -> AsyncGenerator[Generations, None]:
     """Hold answers in the making; leaving interrupts those that still run."""
-    async with anyio.create_task_group() as tasks:
-        yield Generations(tasks)
-        tasks.cancel_scope.cancel()
+    with _as_it_was_raised():
+        async with anyio.create_task_group() as tasks:
+            yield Generations(tasks)
+            tasks.cancel_scope.cancel()
+
+
+@contextmanager
+def _as_it_was_raised() -> Iterator[None]:
+    """Undo the group that a task group puts around what its body raises; its tasks raise nothing."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) == 1:
+            raise group.exceptions[0] from None
+        raise

@@ -1,0 +1,163 @@
+"""One answer on the screen, from the question to the receipt; ``ask`` and ``chat`` show it alike.
+
+Progress and the sources found go to the error stream and only to a terminal; the answer, its citations
+and its receipt are the result and go to the output.
+"""
+
+from contextlib import closing
+from pathlib import Path
+
+from coding_assistant.cli.bridge import Interrupt
+from coding_assistant.cli.connection import Connection
+from coding_assistant.cli.progress import ProgressLine, progress_line
+from coding_assistant.cli.prose import Prose
+from coding_assistant.cli.rendering import (
+    SHORT_ID,
+    citation_lines,
+    dropped_lines,
+    duration,
+    ending,
+    receipt_line,
+    receipt_lines,
+    source_line,
+    timing_line,
+)
+from coding_assistant.cli.screen import Screen, Span
+from coding_assistant.contract import (
+    ErrorEvent,
+    IndexingEvent,
+    LoadingEvent,
+    QueryRequest,
+    QueryResponse,
+    ReadingEvent,
+    SourcesEvent,
+    StartedEvent,
+    StreamEvent,
+    TextEvent,
+)
+from coding_assistant.errors import EngineFailed, error_from
+
+
+class AnswerView:
+    """Shows the events of one answer as they come."""
+
+    def __init__(self, output: Screen, side: Screen, *, root: Path | None, streams_text: bool = True) -> None:
+        self._output = output
+        self._side = side
+        self._root = root
+        self._streams_text = streams_text
+        self._prose = Prose(output.width) if output.is_terminal else None
+        self._wrote = ""
+
+    def show(self, event: StreamEvent, progress: ProgressLine) -> None:
+        """Show one event, if it is one to be shown."""
+        match event.data:
+            case IndexingEvent(done=done, total=total):
+                progress.show("Indexing", done=done, total=total, note=f"{done:,} of {total:,} files")
+            case LoadingEvent(model=model):
+                progress.show(f"Loading {model}")
+            case SourcesEvent():
+                self._show_sources(event.data, progress)
+            case ReadingEvent():
+                _show_reading(event.data, progress)
+            case TextEvent(text=text) if self._streams_text:
+                progress.clear()
+                self.write(text)
+            case TextEvent():
+                progress.show("Writing")
+            case _:
+                pass
+
+    def write(self, text: str) -> None:
+        """Write a piece of the answer."""
+        self._wrote = text or self._wrote
+        self._output.write(*(self._prose.feed(text) if self._prose else [text]))
+
+    def end_text(self) -> None:
+        """End the answer's last line."""
+        if not self._wrote:
+            return
+        rest = self._prose.finish() if self._prose else []
+        self._output.write(*rest, "" if self._wrote.endswith("\n") else "\n")
+        self._wrote = ""
+
+    def conclude(self, response: QueryResponse, *, verbose: bool) -> None:
+        """Show what follows the text: how it ended, the citations, the receipt."""
+        if not self._streams_text:
+            self.write(response.response)
+        self.end_text()
+        note = ending(response.finish_reason)
+        if note:
+            self._output.line(Span(note, "yellow"))
+        self._output.line()
+        if response.response:
+            cited = citation_lines(self._output, self._root, response.citations, response.unknown_citations)
+            for line in cited:
+                self._output.line(*line)
+            self._output.line()
+        self._show_receipt(response, verbose=verbose)
+
+    def _show_receipt(self, response: QueryResponse, *, verbose: bool) -> None:
+        receipt = response.receipt
+        if receipt is not None:
+            for line in receipt_lines(receipt) if verbose else dropped_lines(receipt):
+                self._output.line(*line)
+        if verbose:
+            self._output.line(*timing_line(response.timings))
+        self._output.line(*receipt_line(response))
+
+    def _show_sources(self, event: SourcesEvent, progress: ProgressLine) -> None:
+        progress.clear()
+        if not self._side.is_terminal:
+            return
+        if not event.sources:
+            self._side.line(Span("Nothing in the project bears on this question.", "yellow"))
+            return
+        self._side.line(Span("Sources", "dim bold"))
+        for source in sorted(event.sources, key=lambda each: each.number):
+            self._side.line(*source_line(self._root, source))
+        self._side.line()
+
+
+def follow(connection: Connection, request: QueryRequest, view: AnswerView, side: Screen) -> QueryResponse:
+    """Ask, show the answer as it comes and return it. Ctrl-C stops the model and keeps what there is.
+
+    Raises the answer's error if it failed, and KeyboardInterrupt when there is no answer to stop yet.
+    """
+    generation_id: str | None = None
+    with (
+        closing(connection.bridge.events(connection.calls.ask(request))) as events,
+        progress_line(side) as bar,
+    ):
+        for event in events:
+            if isinstance(event, Interrupt):
+                if generation_id is None:
+                    raise KeyboardInterrupt
+                connection.bridge.run(connection.calls.cancel(generation_id))
+                continue
+            view.show(event, bar)
+            match event.data:
+                case StartedEvent():
+                    generation_id = event.data.generation_id
+                case QueryResponse():
+                    return event.data
+                case ErrorEvent(code=code, detail=detail, hint=hint):
+                    bar.clear()
+                    view.end_text()
+                    raise error_from(code, detail, hint)
+                case _:
+                    pass
+    raise EngineFailed("The answer ended without an end.", hint="Ask again.")
+
+
+def continuation_hint(response: QueryResponse) -> Span:
+    """Return how to go on with the conversation."""
+    return Span(f"conversation {response.conversation_id[:SHORT_ID]} · `-c` goes on with it", "dim")
+
+
+def _show_reading(event: ReadingEvent, progress: ProgressLine) -> None:
+    left = event.remaining_seconds
+    note = f"{event.done:,} of {event.total:,} tokens"
+    if left is not None:
+        note += f", about {duration(left)} left"
+    progress.show("Reading", done=event.done, total=event.total, note=note)

@@ -1,0 +1,136 @@
+"""``ask``: one question, one answer."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coding_assistant.cli.answering import AnswerView, continuation_hint, follow
+from coding_assistant.cli.connection import Connection, connect, server_url
+from coding_assistant.cli.conversation_choice import find_conversation, latest_conversation
+from coding_assistant.cli.exits import ExitCode
+from coding_assistant.cli.options import (
+    ContinueOption,
+    ConversationOption,
+    GlobalOptions,
+    JsonOption,
+    ModelOption,
+    ProjectOption,
+    chosen_folder,
+    read_settings,
+)
+from coding_assistant.cli.rendering import SHORT_ID
+from coding_assistant.cli.screen import Screen, Span, standard_error, standard_output
+from coding_assistant.cli.weights import ensure_model
+from coding_assistant.contract import MAX_QUESTION_CHARACTERS, QueryRequest, QueryResponse
+from coding_assistant.domain import Finish
+from coding_assistant.errors import InvalidRequest
+from coding_assistant.settings import Settings
+
+_UTF8_BYTES = 4
+"""The longest character in UTF-8; more bytes than this for each allowed character are too long a text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a question belongs: a project, and the conversation that goes on, if one does."""
+
+    project_id: str
+    root: Path
+    conversation_id: str | None = None
+
+
+def ask(
+    context: typer.Context,
+    question: Annotated[
+        str, typer.Argument(metavar="QUESTION", help="The question; - reads it from the standard input.")
+    ],
+    *,
+    project: ProjectOption = None,
+    model: ModelOption = None,
+    goes_on: ContinueOption = False,
+    conversation: ConversationOption = None,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", metavar="N", min=1, max=32_768, help="The longest answer.")
+    ] = None,
+    as_json: JsonOption = False,
+    no_stream: Annotated[
+        bool, typer.Option("--no-stream", help="Print the answer when it is whole.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print the whole receipt.")] = False,
+) -> None:
+    """Answer a question about your code, with citations.
+
+    Ctrl-C stops the answer and keeps what there is of it.
+    """
+    require_one_choice(goes_on=goes_on, conversation=conversation)
+    output, side = standard_output(), standard_error()
+    asked = QueryRequest(query=_read_question(question), max_tokens=max_tokens)
+    settings = ready_settings(context, model=model, screen=side)
+    with connect(settings, purpose="ask", screen=side, model=model) as connection:
+        place = find_place(connection, project=project, goes_on=goes_on, conversation=conversation)
+        request = asked.model_copy(
+            update={"project": place.project_id, "conversation_id": place.conversation_id}
+        )
+        streams = not (as_json or no_stream)
+        view = AnswerView(output, side, root=place.root, streams_text=streams)
+        response = follow(connection, request, view, side)
+    if as_json:
+        output.json(response.model_dump(mode="json"))
+    else:
+        view.conclude(response, verbose=verbose)
+        output.line(continuation_hint(response))
+    if response.finish_reason is Finish.CANCELLED:
+        _say_where_it_is(side, response)
+        raise typer.Exit(ExitCode.CANCELLED)
+
+
+def require_one_choice(*, goes_on: bool, conversation: str | None) -> None:
+    """Refuse two answers to the question which conversation goes on."""
+    if goes_on and conversation is not None:
+        raise InvalidRequest(
+            "-c and --conversation are two answers to one question.",
+            hint="-c goes on with the latest conversation, --conversation ID with that one.",
+        )
+
+
+def ready_settings(context: typer.Context, *, model: str | None, screen: Screen) -> Settings:
+    """Return the settings once there is a model to answer with, here or behind a running server."""
+    settings = read_settings(model_name=model)
+    if server_url(settings) is None:
+        ensure_model(settings, screen, pulls_unasked=GlobalOptions.of(context).pull_if_none)
+    return settings
+
+
+def find_place(
+    connection: Connection, *, project: Path | None, goes_on: bool, conversation: str | None
+) -> Place:
+    """Return where the question belongs. A conversation that is named brings its own project."""
+    calls, bridge = connection.calls, connection.bridge
+    if conversation is not None and project is None:
+        found = find_conversation(connection, conversation)
+        known = next(each for each in bridge.run(calls.projects()) if each.id == found.project_id)
+        return Place(known.id, Path(known.root), found.conversation_id)
+    view = bridge.run(calls.add_project(str(chosen_folder(project))))
+    if conversation is not None:
+        chosen = find_conversation(connection, conversation).conversation_id
+    elif goes_on:
+        chosen = latest_conversation(connection, project_id=view.id).conversation_id
+    else:
+        chosen = None
+    return Place(view.id, Path(view.root), chosen)
+
+
+def _read_question(typed: str) -> str:
+    if typed != "-":
+        return typed
+    # Bounded, for what stands before the pipe may never end; invalid UTF-8 is refused as invalid text.
+    given = sys.stdin.buffer.read(_UTF8_BYTES * MAX_QUESTION_CHARACTERS + 1)
+    return given.decode("utf-8", "surrogateescape")
+
+
+def _say_where_it_is(screen: Screen, response: QueryResponse) -> None:
+    shown = response.conversation_id[:SHORT_ID]
+    screen.line(Span(f"Stopped. To see it again: coding-assistant conversations show {shown}", "dim"))

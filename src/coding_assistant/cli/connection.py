@@ -1,0 +1,101 @@
+"""Which assistant a command speaks to: the server that runs, or one of its own in this process."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from coding_assistant.cli.bridge import Bridge, bridge
+from coding_assistant.cli.screen import Screen, Span
+from coding_assistant.contract import AssistantCalls, ModelView
+from coding_assistant.data_directory import DataDirectory
+from coding_assistant.errors import Conflict, DataDirectoryLocked
+from coding_assistant.settings import Settings
+
+PATIENCE_SECONDS = 10.0
+"""How long another command may keep the data directory: most take under a second, an answer longer."""
+
+POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """An assistant, and the bridge to its event loop."""
+
+    calls: AssistantCalls
+    bridge: Bridge
+
+
+def server_url(settings: Settings) -> str | None:
+    """Return where the server answers that holds the data directory; None when none does."""
+    holder = DataDirectory(settings.home).holder()
+    return None if holder is None else holder.url
+
+
+@contextmanager
+def connect(
+    settings: Settings,
+    *,
+    purpose: str,
+    screen: Screen,
+    model: str | None = None,
+    patience_seconds: float = PATIENCE_SECONDS,
+) -> Iterator[Connection]:
+    """Give the assistant of the data directory; ``model`` is the one that was asked for by name.
+
+    Raises ``Conflict`` when a server runs with another model, ``DataDirectoryLocked`` when another
+    command has not finished in time.
+    """
+    # Loading the assistant takes a third of a second: `version`, `--help` and usage errors do without.
+    from coding_assistant.assistant import AsyncAssistant  # noqa: PLC0415
+    from coding_assistant.client import RemoteAssistant  # noqa: PLC0415
+
+    deadline = time.monotonic() + patience_seconds
+    with bridge() as crossing, ExitStack() as stack:
+        while True:
+            url = _wait_for_turn(settings, screen, deadline=deadline)
+            if url is not None:
+                remote = stack.enter_context(crossing.within(RemoteAssistant(url)))
+                if model is not None:
+                    _require_model(crossing.run(remote.models()), model=model, url=url)
+                yield Connection(remote, crossing)
+                return
+            try:
+                opening = crossing.within(AsyncAssistant.open(settings, purpose=purpose))
+                assistant = stack.enter_context(opening)
+            except DataDirectoryLocked:
+                if time.monotonic() > deadline:
+                    raise
+                continue  # a third command was quicker
+            yield Connection(assistant, crossing)
+            return
+
+
+def _wait_for_turn(settings: Settings, screen: Screen, *, deadline: float) -> str | None:
+    """Wait until no other command holds the data directory; return the server's address if one runs."""
+    directory = DataDirectory(settings.home)
+    told = False
+    while (holder := directory.holder()) is not None:
+        if holder.url is not None or time.monotonic() > deadline:
+            return holder.url
+        if not told:
+            screen.line(Span(f"Waiting for `{holder.purpose}` (process {holder.pid}) to finish …", "dim"))
+            told = True
+        time.sleep(POLL_SECONDS)
+    return None
+
+
+def _require_model(models: list[ModelView], *, model: str, url: str) -> None:
+    served = next((each for each in models if each.selected), None)
+    if served is not None and (model == served.name or _is_file(model, served.file)):
+        return
+    answers_with = "another model" if served is None else served.name
+    raise Conflict(
+        f"A server runs at {url}, and it answers with {answers_with}, not with {model}.",
+        hint="Leave out --model to ask that server, or stop it first.",
+    )
+
+
+def _is_file(model: str, file: str | None) -> bool:
+    return file is not None and Path(model).expanduser().absolute() == Path(file)

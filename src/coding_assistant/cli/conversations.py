@@ -1,0 +1,178 @@
+"""``conversations``: look at, find, rename, delete and export what was said."""
+
+from contextlib import AbstractContextManager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coding_assistant.cli.connection import Connection, connect
+from coding_assistant.cli.conversation_choice import find_conversation
+from coding_assistant.cli.options import JsonOption, ProjectOption, chosen_folder, read_settings
+from coding_assistant.cli.rendering import SHORT_ID, count, message_lines
+from coding_assistant.cli.screen import Screen, Span, one_line, standard_error, standard_output
+from coding_assistant.contract import ConversationPatch, ConversationView
+from coding_assistant.errors import InvalidRequest
+
+conversations = typer.Typer(help="List, show, search, rename, delete, export.", no_args_is_help=True)
+
+IdArgument = Annotated[
+    str, typer.Argument(metavar="ID", help="The conversation's id; 4 digits of it may do.")
+]
+
+_TITLE_CELLS = 60
+_PAGE_MESSAGES = 200
+
+
+class ExportForm(StrEnum):
+    """What a conversation is exported as."""
+
+    MD = "md"
+    JSON = "json"
+
+
+def _connected(side: Screen) -> AbstractContextManager[Connection]:
+    return connect(read_settings(), purpose="conversations", screen=side)
+
+
+@conversations.command("list")
+def list_conversations(
+    *,
+    project: ProjectOption = None,
+    every: Annotated[bool, typer.Option("--all", help="Those about every folder.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the conversations about this folder, the latest first."""
+    output, side = standard_output(), standard_error()
+    with _connected(side) as connection:
+        calls, bridge = connection.calls, connection.bridge
+        about = None if every else bridge.run(calls.add_project(str(chosen_folder(project)))).id
+        found = bridge.run(calls.conversations(project=about))
+    _print_list(output, side, found, as_json=as_json)
+    if not found and not every:
+        side.line(Span("--all lists those about every folder.", "dim"))
+
+
+@conversations.command()
+def search(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What a title or a message holds.")],
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Find conversations by what was said, about whatever folder."""
+    output, side = standard_output(), standard_error()
+    with _connected(side) as connection:
+        found = connection.bridge.run(connection.calls.conversations(containing=text))
+    _print_list(output, side, found, as_json=as_json)
+
+
+@conversations.command()
+def show(conversation: IdArgument, *, as_json: JsonOption = False) -> None:
+    """Print what was said, with the citations."""
+    output, side = standard_output(), standard_error()
+    with _connected(side) as connection:
+        calls, bridge = connection.calls, connection.bridge
+        found = find_conversation(connection, conversation)
+        root = next((Path(e.root) for e in bridge.run(calls.projects()) if e.id == found.project_id), None)
+        page = bridge.run(calls.history(found.conversation_id, limit=_PAGE_MESSAGES))
+        messages = page.messages
+        while len(messages) < page.total_count and page.messages:
+            earlier = calls.history(found.conversation_id, limit=_PAGE_MESSAGES, before=messages[0].id)
+            page = bridge.run(earlier)
+            messages = page.messages + messages
+    if as_json:
+        output.json(page.model_copy(update={"messages": messages}).model_dump(mode="json"))
+        return
+    output.line(Span(found.title, "bold"))
+    output.line(Span(f"{found.conversation_id} · {root or 'a folder that is not known any more'}", "dim"))
+    for message in messages:
+        output.line()
+        for line in message_lines(output, root, message):
+            output.line(*line)
+
+
+@conversations.command()
+def rename(
+    conversation: IdArgument, title: Annotated[str, typer.Argument(metavar="TITLE", help="The new title.")]
+) -> None:
+    """Give a conversation another title."""
+    output, side = standard_output(), standard_error()
+    with _connected(side) as connection:
+        found = find_conversation(connection, conversation)
+        patch = ConversationPatch(title=title)
+        call = connection.calls.change_conversation(found.conversation_id, patch)
+        changed = connection.bridge.run(call)
+    output.line(f"{changed.conversation_id[:SHORT_ID]}  {changed.title}")
+
+
+@conversations.command()
+def delete(
+    conversation: IdArgument,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete a conversation and everything in it, for good."""
+    output, side = standard_output(), standard_error()
+    with _connected(side) as connection:
+        found = find_conversation(connection, conversation)
+        if not yes and not _confirmed(side, found):
+            output.line("Nothing was deleted.")
+            return
+        connection.bridge.run(connection.calls.delete_conversation(found.conversation_id))
+    output.line(f"Deleted {found.conversation_id[:SHORT_ID]}  {found.title}")
+
+
+@conversations.command()
+def export(
+    conversation: IdArgument,
+    *,
+    form: Annotated[ExportForm, typer.Option("--format", "-f", help="Markdown or JSON.")] = ExportForm.MD,
+    file: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write to a file that is not there yet."),
+    ] = None,
+) -> None:
+    """Print a whole conversation as Markdown or JSON."""
+    output, side = standard_output(), standard_error()
+    with _connected(side) as connection:
+        found = find_conversation(connection, conversation)
+        text = connection.bridge.run(
+            connection.calls.export_conversation(found.conversation_id, form=form.value)
+        )
+    if file is None:
+        output.line(text.rstrip("\n"))
+        return
+    try:
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(text)
+    except OSError as error:
+        raise InvalidRequest(
+            f"{file} cannot be written: {error.strerror}.", hint="Name a file that is not there yet."
+        ) from error
+    side.line(f"Written to {file}")
+
+
+def _confirmed(side: Screen, found: ConversationView) -> bool:
+    what = f"{found.title!r} with {count(found.message_count, 'message')}"
+    if not side.is_terminal:
+        raise InvalidRequest(f"Deleting {what} has to be confirmed.", hint="Add --yes.")
+    side.write(f"Delete {what} for good? [y/N] ")
+    return input().strip().lower() in {"y", "yes"}
+
+
+def _print_list(output: Screen, side: Screen, found: list[ConversationView], *, as_json: bool) -> None:
+    if as_json:
+        output.json([each.model_dump(mode="json") for each in found])
+    elif not found:
+        side.line("No conversation found.")
+    else:
+        output.table(
+            (
+                each.conversation_id[:SHORT_ID],
+                each.last_updated.astimezone().strftime("%Y-%m-%d %H:%M"),
+                f"{each.message_count:>3}",
+                one_line(each.title, width=_TITLE_CELLS) + (" (pinned)" if each.pinned else ""),
+            )
+            for each in found
+        )

@@ -1,0 +1,183 @@
+"""``search`` and ``index``: the code itself, without a model, without conversations and their lock."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from coding_assistant.cli.bridge import Bridge, Interrupt, bridge
+from coding_assistant.cli.connection import server_url
+from coding_assistant.cli.options import JsonOption, ProjectOption, chosen_folder, read_settings
+from coding_assistant.cli.progress import progress_line
+from coding_assistant.cli.rendering import count, duration, hit_lines
+from coding_assistant.cli.screen import Screen, Span, standard_error, standard_output
+from coding_assistant.contract import HitView, IndexingEvent, IndexReport
+from coding_assistant.errors import IndexMissing
+from coding_assistant.settings import Settings
+
+_PREVIEW_LINES = 3
+_MOST_RESULTS = 100
+
+IndexEvents: TypeAlias = AsyncGenerator[IndexingEvent | IndexReport, None]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """What an index holds."""
+
+    files: int
+    chunks: int
+    skipped: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFolder:
+    """A folder's code, here or behind a running server; ``state`` is None before its first index."""
+
+    root: Path
+    state: IndexState | None
+    index: Callable[[], IndexEvents]
+    search: Callable[[str, int], Awaitable[list[HitView]]]
+
+
+def search(
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="Names, words, a sentence.")],
+    *,
+    project: ProjectOption = None,
+    limit: Annotated[
+        int,
+        typer.Option("-n", "--limit", metavar="N", min=1, max=_MOST_RESULTS, help="At most so many results."),
+    ] = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Find code by words and names; needs no model.
+
+    Prints the chunks that bear on the query, best first.
+    """
+    output, side = standard_output(), standard_error()
+    settings = read_settings()
+    with bridge() as crossing, open_folder(settings, chosen_folder(project), crossing) as folder:
+        if folder.state is None:
+            _update(crossing, folder, side)
+        hits = crossing.run(folder.search(query, limit))
+    if as_json:
+        for hit in hits:
+            output.json(hit.model_dump(mode="json"), indent=None)
+    elif not hits:
+        side.line("Nothing found.")
+    else:
+        for number, hit in enumerate(hits):
+            if number:
+                output.line()
+            for line in hit_lines(folder.root, hit, preview_lines=_PREVIEW_LINES):
+                output.line(*line)
+
+
+def index(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="DIR", help="The folder. Default: the repository around the working directory."
+        ),
+    ] = None,
+    *,
+    status: Annotated[
+        bool, typer.Option("--status", help="Say what the index holds; change nothing.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Read a folder; say what was skipped and why.
+
+    Asking and searching do it by themselves when something has changed.
+    """
+    output, side = standard_output(), standard_error()
+    settings = read_settings()
+    with bridge() as crossing, open_folder(settings, chosen_folder(folder), crossing) as opened:
+        if status:
+            _print_state(output, opened, as_json=as_json)
+        else:
+            _print_report(output, opened.root, _update(crossing, opened, side), as_json=as_json)
+
+
+@contextmanager
+def open_folder(settings: Settings, folder: Path, crossing: Bridge) -> Iterator[OpenFolder]:
+    """Open a folder's code; a running server does the work if there is one."""
+    # These load the database and the chunker: a third of a second that `--help` does not need.
+    from coding_assistant.assistant import index_folder, open_project_code, search_folder  # noqa: PLC0415
+    from coding_assistant.client import RemoteAssistant  # noqa: PLC0415
+
+    url = server_url(settings)
+    if url is not None:
+        with crossing.within(RemoteAssistant(url)) as remote:
+            view = crossing.run(remote.add_project(str(folder)))
+            yield OpenFolder(
+                root=Path(view.root),
+                state=IndexState(view.files, view.chunks, view.skipped) if view.indexed else None,
+                index=lambda: remote.index(view.id),
+                search=lambda query, limit: remote.search(query, project=view.id, limit=limit),
+            )
+        return
+    with crossing.within(open_project_code(settings, folder)) as code:
+        counts = crossing.run(code.counts())
+        skipped = {str(reason): number for reason, number in counts.skipped.items()} if counts else {}
+        yield OpenFolder(
+            root=code.root,
+            state=IndexState(counts.files, counts.chunks, skipped) if counts else None,
+            index=lambda: index_folder(code, code.root.name),
+            search=lambda query, limit: search_folder(code, query, limit=limit),
+        )
+
+
+def _update(crossing: Bridge, folder: OpenFolder, side: Screen) -> IndexReport:
+    """Bring the index up to date before a progress bar; Ctrl-C keeps what is done."""
+    with closing(crossing.events(folder.index())) as events, progress_line(side) as bar:
+        bar.show("Looking for changes")
+        for event in events:
+            match event:
+                case Interrupt():
+                    raise KeyboardInterrupt
+                case IndexingEvent(done=done, total=total):
+                    bar.show("Indexing", done=done, total=total, note=f"{done:,} of {total:,} files")
+                case IndexReport():
+                    return event
+    raise AssertionError("an update of the index ends with its report")
+
+
+def _print_report(output: Screen, root: Path, report: IndexReport, *, as_json: bool) -> None:
+    if as_json:
+        output.json(report.model_dump(mode="json"))
+        return
+    output.line(
+        f"{root}: {count(report.files, 'file')}, {count(report.chunks, 'chunk')};"
+        f" {report.changed:,} changed and {report.removed:,} removed in {duration(report.seconds)}"
+    )
+    _print_skipped(output, report.skipped)
+
+
+def _print_state(output: Screen, folder: OpenFolder, *, as_json: bool) -> None:
+    state = folder.state
+    if state is None:
+        raise IndexMissing(f"{folder.root} has no index yet.", hint="Make it: coding-assistant index")
+    if as_json:
+        output.json(
+            {
+                "project": folder.root.name,
+                "files": state.files,
+                "chunks": state.chunks,
+                "skipped": state.skipped,
+            }
+        )
+        return
+    output.line(f"{folder.root}: {count(state.files, 'file')}, {count(state.chunks, 'chunk')}")
+    _print_skipped(output, state.skipped)
+
+
+def _print_skipped(output: Screen, skipped: dict[str, int]) -> None:
+    if not skipped:
+        return
+    output.line(Span("Skipped:", "dim"))
+    by_number = sorted(skipped.items(), key=lambda each: (-each[1], each[0]))
+    output.table([(f"{number:,}", reason) for reason, number in by_number], indent="  ")

@@ -1,0 +1,298 @@
+"""The assistant of a running server, with the calls of the one in this process.
+
+It speaks HTTP and knows the contract, nothing below it. A stream that breaks is taken up again where it
+broke; a wait ends when nothing has come for a while, however long the whole takes; a refusal arrives as
+the exception that the server raised.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from types import TracebackType
+from typing import Literal, Self, TypeAlias, TypeVar
+from urllib.parse import quote
+
+import anyio
+import httpx2
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from coding_assistant.contract import (
+    EVENT_TYPES,
+    ChatContextResponse,
+    ChatHistoryResponse,
+    ConversationPatch,
+    ConversationView,
+    ErrorEvent,
+    EventData,
+    HitView,
+    IndexingEvent,
+    IndexReport,
+    ModelView,
+    ProjectRequest,
+    ProjectView,
+    QueryRequest,
+    StartedEvent,
+    StreamEvent,
+)
+from coding_assistant.errors import CodingAssistantError, NotReady, error_from
+
+CONNECT_SECONDS = 5.0
+
+SILENCE_SECONDS = 60.0
+"""A server that works sends a sign of life every 15 seconds."""
+
+CALL_SECONDS = 120.0
+"""A call without a stream shows no progress; the longest is a search that first updates the index."""
+
+RETRY_PAUSES_SECONDS = (0.2, 1.0, 3.0)
+"""The waits before taking up a broken stream; any event that comes begins the count anew."""
+
+T = TypeVar("T")
+Parameters: TypeAlias = Mapping[str, str | int]
+
+_CONVERSATIONS = TypeAdapter(list[ConversationView])
+_HITS = TypeAdapter(list[HitView])
+_MODELS = TypeAdapter(list[ModelView])
+_PROJECTS = TypeAdapter(list[ProjectView])
+
+
+class _Broken(Exception):
+    """The connection ended before the stream did."""
+
+
+class RemoteAssistant:
+    """``contract.AssistantCalls`` over HTTP. An async context manager; ``url`` is as the server prints it."""
+
+    def __init__(self, url: str, *, retry_pauses_seconds: Sequence[float] = RETRY_PAUSES_SECONDS) -> None:
+        self.url = url.rstrip("/")
+        self._retry_pauses_seconds = retry_pauses_seconds
+        # The environment's proxies are for other hosts: a question must not pass through one.
+        self._http = httpx2.AsyncClient(
+            base_url=self.url, trust_env=False, timeout=httpx2.Timeout(CALL_SECONDS, connect=CONNECT_SECONDS)
+        )
+
+    async def __aenter__(self) -> Self:
+        """Open nothing: every call connects as it needs."""
+        return self
+
+    async def __aexit__(
+        self,
+        error_class: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the connections; answers on the server go on."""
+        await self._http.aclose()
+
+    # --- Answers ------------------------------------------------------------------------------
+
+    async def ask(self, request: QueryRequest) -> AsyncGenerator[StreamEvent, None]:
+        """Ask; closing the generator leaves the answer going on, ``cancel`` stops it."""
+        body = request.model_copy(update={"stream": True}).model_dump(mode="json", exclude_none=True)
+        asking = self._streaming_request("POST", "/chat/query", body=body)
+        last_id, generation_id, failures = 0, "", 0
+        while True:
+            try:
+                async with aclosing(self._answer_events(asking)) as events:
+                    async for event in events:
+                        last_id, failures = event.id, 0
+                        if isinstance(event.data, StartedEvent):
+                            generation_id = event.data.generation_id
+                        yield event
+                        if event.is_last:
+                            return
+            except (httpx2.TransportError, _Broken) as broken:
+                failures += 1
+                # Without an id the question may or may not have arrived: asking again could ask it twice.
+                if not generation_id or failures > len(self._retry_pauses_seconds):
+                    raise self._lost(broken) from broken
+            await anyio.sleep(self._retry_pauses_seconds[failures - 1])
+            asking = self._streaming_request(
+                "GET", f"/chat/generation/{generation_id}/events", last_event_id=last_id
+            )
+
+    async def cancel(self, generation_id: str) -> None:
+        """Stop an answer and keep what there is of it."""
+        await self._call("DELETE", f"/chat/generation/{generation_id}")
+
+    # --- Projects, search, models -------------------------------------------------------------
+
+    async def add_project(self, root: str) -> ProjectView:
+        """Make a folder known and return it; the same folder is the same project."""
+        answer = await self._call("POST", "/projects", body=ProjectRequest(root=root))
+        return self._read(ProjectView.model_validate_json, answer)
+
+    async def projects(self) -> list[ProjectView]:
+        """Return the known folders."""
+        return self._read(_PROJECTS.validate_json, await self._call("GET", "/projects"))
+
+    async def index(self, project: str) -> AsyncGenerator[IndexingEvent | IndexReport, None]:
+        """Bring the index up to date; the last event is the report."""
+        asking = self._streaming_request("POST", f"/projects/{quote(project, safe='')}/index")
+        try:
+            async with aclosing(self._sent(asking)) as sent:
+                async for each in sent:
+                    match each.event:
+                        case "indexing":
+                            yield self._read(IndexingEvent.model_validate_json, each.data)
+                        case "finished":
+                            yield self._read(IndexReport.model_validate_json, each.data)
+                            return
+                        case "error":
+                            failure = self._read(ErrorEvent.model_validate_json, each.data)
+                            raise error_from(failure.code, failure.detail, failure.hint)
+                        case _:  # an event of a newer server is for newer readers
+                            pass
+        except (httpx2.TransportError, _Broken) as broken:
+            raise self._lost(broken) from broken
+
+    async def search(self, query: str, *, project: str, limit: int) -> list[HitView]:
+        """Return the chunks that bear on the query, best first, from an index that is up to date."""
+        parameters: Parameters = {"q": query, "project": project, "limit": limit}
+        return self._read(_HITS.validate_json, await self._call("GET", "/search", parameters=parameters))
+
+    async def models(self) -> list[ModelView]:
+        """Return the catalog."""
+        return self._read(_MODELS.validate_json, await self._call("GET", "/models"))
+
+    # --- Conversations ------------------------------------------------------------------------
+
+    async def conversations(
+        self, *, project: str | None = None, containing: str | None = None
+    ) -> list[ConversationView]:
+        """Return conversations, newest first; ``containing`` looks into titles and messages."""
+        given = {"project": project, "containing": containing}
+        parameters = {name: value for name, value in given.items() if value is not None}
+        answer = await self._call("GET", "/chat/conversations", parameters=parameters)
+        return self._read(_CONVERSATIONS.validate_json, answer)
+
+    async def conversation(self, conversation_id: str) -> ConversationView:
+        """Return one conversation."""
+        answer = await self._call("GET", f"/chat/conversation/{conversation_id}")
+        return self._read(ConversationView.model_validate_json, answer)
+
+    async def history(
+        self, conversation_id: str, *, limit: int = 50, before: str | None = None
+    ) -> ChatHistoryResponse:
+        """Return the newest messages (before a message, if named), oldest first."""
+        parameters: dict[str, str | int] = {"conversation_id": conversation_id, "limit": limit}
+        if before is not None:
+            parameters["before"] = before
+        answer = await self._call("GET", "/chat/history", parameters=parameters)
+        return self._read(ChatHistoryResponse.model_validate_json, answer)
+
+    async def context(self, conversation_id: str) -> ChatContextResponse:
+        """Return what the conversation holds, in numbers."""
+        parameters: Parameters = {"conversation_id": conversation_id}
+        answer = await self._call("GET", "/chat/context", parameters=parameters)
+        return self._read(ChatContextResponse.model_validate_json, answer)
+
+    async def change_conversation(self, conversation_id: str, patch: ConversationPatch) -> ConversationView:
+        """Rename, pin or archive."""
+        answer = await self._call("PATCH", f"/chat/conversation/{conversation_id}", body=patch)
+        return self._read(ConversationView.model_validate_json, answer)
+
+    async def delete_conversation(self, conversation_id: str) -> None:
+        """Delete a conversation and all that belongs to it."""
+        await self._call("DELETE", f"/chat/conversation/{conversation_id}")
+
+    async def export_conversation(self, conversation_id: str, *, form: Literal["md", "json"]) -> str:
+        """Return the whole conversation as Markdown or JSON."""
+        answer = await self._call(
+            "GET", f"/chat/conversation/{conversation_id}/export", parameters={"format": form}
+        )
+        return answer.decode()
+
+    # --- The wire -----------------------------------------------------------------------------
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        parameters: Parameters | None = None,
+        body: BaseModel | None = None,
+    ) -> bytes:
+        """Return the body of a successful answer; raise what the server raised otherwise."""
+        try:
+            response = await self._http.request(
+                method,
+                path,
+                params=parameters,
+                json=None if body is None else body.model_dump(mode="json", exclude_unset=True),
+            )
+        except httpx2.TransportError as broken:
+            raise self._lost(broken) from broken
+        if not response.is_success:
+            raise _refusal(response)
+        return response.content
+
+    def _streaming_request(
+        self, method: str, path: str, *, body: object = None, last_event_id: int | None = None
+    ) -> httpx2.Request:
+        headers = {"Accept": "text/event-stream"}
+        if last_event_id is not None:
+            headers["Last-Event-ID"] = str(last_event_id)
+        patience = httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
+        return self._http.build_request(method, path, json=body, headers=headers, timeout=patience)
+
+    async def _answer_events(self, asking: httpx2.Request) -> AsyncGenerator[StreamEvent, None]:
+        async with aclosing(self._sent(asking)) as sent:
+            async for each in sent:
+                event_type = EVENT_TYPES.get(each.event)
+                if event_type is None:  # an event of a newer server is for newer readers
+                    continue
+                parse: Callable[[str | bytes], EventData] = event_type.model_validate_json
+                yield StreamEvent(id=int(each.id), data=self._read(parse, each.data))
+
+    async def _sent(self, asking: httpx2.Request) -> AsyncGenerator[httpx2.ServerSentEvent, None]:
+        """Yield the events of one connection; raise ``_Broken`` when it ends and the reader wants more."""
+        response = await self._http.send(asking, stream=True)
+        try:
+            if not response.is_success:
+                await response.aread()
+                raise _refusal(response)
+            async for each in httpx2.EventSource(response):
+                yield each
+        finally:
+            await response.aclose()
+        raise _Broken
+
+    def _read(self, parse: Callable[[str | bytes], T], body: str | bytes) -> T:
+        try:
+            return parse(body)
+        except ValidationError as error:
+            raise CodingAssistantError(
+                f"The answer of the server at {self.url} cannot be understood.",
+                hint="It may be another version of this program: stop it and start it again.",
+            ) from error
+
+    def _lost(self, broken: Exception) -> NotReady:
+        if isinstance(broken, httpx2.ReadTimeout):
+            return NotReady(
+                f"The server at {self.url} has said nothing for {SILENCE_SECONDS:.0f} seconds.",
+                hint="Look at its terminal; stop it and start it again if it hangs.",
+            )
+        return NotReady(
+            f"The server at {self.url} does not answer any more.",
+            hint="Start it again, or repeat the command: without a server it does the work itself.",
+        )
+
+
+class _Problem(BaseModel):
+    """The part of an RFC 9457 problem that an exception is made of."""
+
+    code: str
+    detail: str
+    hint: str = ""
+
+
+def _refusal(response: httpx2.Response) -> CodingAssistantError:
+    """Return the exception that the server raised, as its problem tells."""
+    try:
+        problem = _Problem.model_validate_json(response.content)
+    except ValidationError:
+        return CodingAssistantError(
+            f"The server answered with status {response.status_code}.",
+            hint="Something else than this program may listen there.",
+        )
+    return error_from(problem.code, problem.detail, problem.hint)

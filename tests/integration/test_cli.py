@@ -1,0 +1,329 @@
+import json
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from anyio.abc import TaskStatus
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from coding_assistant.assistant import AsyncAssistant
+from coding_assistant.contract import QueryResponse
+from coding_assistant.data_directory import DataDirectory
+from coding_assistant.settings import Settings
+from coding_assistant.web.server import serve
+from support.http_server import make_project
+from support.scripted_engine import Script, ScriptedEngine
+from support.terminal import Command, press_ctrl_c
+
+HEAVY_MODULES = ("fastapi", "sqlalchemy", "xllamacpp", "huggingface_hub", "tree_sitter", "uvicorn", "httpx2")
+
+ANSWER = "It expires after thirty minutes [1]."
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    return Command(home=tmp_path / "home", directory=make_project(tmp_path))
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server of the command's data directory, and the way into its event loop."""
+
+    url: str
+    portal: BlockingPortal
+
+
+@contextmanager
+def running_server(command: Command, engine: ScriptedEngine) -> Iterator[Running]:
+    """Serve the command's data directory."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    settings = Settings(home=command.home)
+    url = f"http://127.0.0.1:{port}"
+    opening = AsyncAssistant.open(settings, engine=engine, purpose="serve", url=url)
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(opening) as assistant:
+
+        async def serve_it(*, task_status: TaskStatus[str]) -> None:
+            await serve(assistant, host="127.0.0.1", port=port, announce=task_status.started)
+
+        serving, _ = portal.start_task(serve_it)
+        try:
+            yield Running(url, portal)
+        finally:
+            serving.cancel()
+
+
+# --- Without anything -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["version"], ["ask", "--help"], ["models", "--help"]])
+def test_what_needs_nothing_loads_nothing(command: Command, arguments: list[str]) -> None:
+    ended = command.run(*arguments, settings={"PYTHONPROFILEIMPORTTIME": "1"})
+    assert ended.status == 0
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in ended.side.splitlines()}
+    assert "coding_assistant" in loaded
+    assert not loaded.intersection(HEAVY_MODULES)
+
+
+def test_every_command_explains_itself(command: Command) -> None:
+    page = command.run("--help")
+    for verb in ["ask", "chat", "search", "index", "serve", "conversations", "models", "doctor", "version"]:
+        assert f"\n  {verb} " in page.output
+    assert "--pull-if-none" not in page.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["frobnicate"],
+        ["ask"],
+        ["ask", "why?", "--max-tokens", "0"],
+        ["ask", "why?", "-c", "--conversation", "abcd"],
+        ["ask", ""],
+        ["ask", "why\udcff?"],
+        ["ask", "x" * 100_000],
+        ["ask", "why?", "--model", "phi3-minni"],
+        ["conversations", "show", "xyz"],
+    ],
+)
+def test_wrong_usage_is_a_sentence_a_hint_and_two(command: Command, arguments: list[str]) -> None:
+    ended = command.run(*arguments)
+    assert ended.status == 2
+    assert ended.output == ""
+    assert ended.side.startswith("error: ")
+    assert "\nhint: " in ended.side
+    assert "Traceback" not in ended.side
+
+
+def test_a_misspelt_setting_is_named(command: Command) -> None:
+    ended = command.run("search", "x", settings={"CODING_ASSISTANT_MODLE_NAME": "phi3-mini"})
+    assert ended.status == 2
+    assert "CODING_ASSISTANT_MODLE_NAME" in ended.side
+
+
+def test_without_a_model_nobody_is_asked_and_three_says_what_to_do(command: Command) -> None:
+    ended = command.run("ask", "When does a session expire?")
+    assert ended.status == 3
+    assert ended.output == ""
+    assert "coding-assistant models pull qwen2.5-coder-1.5b" in ended.side
+
+
+def test_a_person_is_asked_before_anything_is_downloaded(command: Command) -> None:
+    ended = command.run_in_terminal("ask", "When does a session expire?", typed="n\n")
+    assert ended.status == 3
+    assert "1.1 GB from the package index" in ended.output
+    assert "Download it? [Y/n]" in ended.output
+    assert not list((command.home / "models").glob("*"))
+
+
+def test_a_person_sees_sources_colours_and_links(command: Command) -> None:
+    with running_server(command, ScriptedEngine(ANSWER)):
+        ended = command.run_in_terminal("ask", "When does a session expire?", typed="")
+    assert ended.status == 0
+    assert "Sources" in ended.output
+    assert f"file://{command.directory}/sessions.py" in ended.output
+
+
+def test_a_data_directory_that_cannot_be_used(command: Command) -> None:
+    command.home.write_text("a file")
+    ended = command.run("conversations", "list")
+    assert ended.status in {1, 2}
+    assert ended.side.startswith("error: ")
+    assert str(command.home) in ended.side
+
+
+# --- Search and index -----------------------------------------------------------------------------
+
+
+def test_search_prints_places_and_as_json_one_object_a_line(command: Command) -> None:
+    printed = command.run("search", "session expired")
+    assert printed.status == 0
+    assert "sessions.py:" in printed.output
+    assert "\x1b" not in printed.output
+    assert printed.side == ""
+
+    lines = command.run("search", "session expired", "-n", "1", "--json").output.splitlines()
+    (hit,) = map(json.loads, lines)
+    assert list(hit) == [
+        "path",
+        "start_line",
+        "end_line",
+        "symbol",
+        "kind",
+        "language",
+        "score",
+        "why",
+        "text",
+    ]
+    assert hit["path"] == "sessions.py"
+
+
+def test_search_works_while_another_command_holds_the_conversations(command: Command) -> None:
+    with DataDirectory(command.home).hold("chat"):
+        assert command.run("search", "session").status == 0
+
+
+def test_a_folder_that_is_not_there(command: Command) -> None:
+    ended = command.run("search", "x", "--project", "nowhere")
+    assert ended.status == 2
+    assert "nowhere" in ended.side
+
+
+def test_index_counts_and_its_status_changes_nothing(command: Command) -> None:
+    assert command.run("index", "--status").status == 3
+    (command.directory / "picture.png").write_bytes(b"\x89PNG\0\0")
+    report = json.loads(command.run("index", "--json").output)
+    assert (report["files"], report["changed"]) == (1, 1)
+    assert report["skipped"] == {"binary": 1}
+    state = json.loads(command.run("index", "--status", "--json").output)
+    assert (state["files"], state["skipped"]) == (1, {"binary": 1})
+    assert "1 file" in command.run("index", "--status").output
+
+
+def test_a_reader_that_leaves_is_no_error(command: Command) -> None:
+    with command.started("search", "session", "-n", "100") as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(timeout=60) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+
+# --- Through a running server ---------------------------------------------------------------------
+
+
+def test_a_question_goes_to_the_running_server(command: Command) -> None:
+    engine = ScriptedEngine(ANSWER)
+    with running_server(command, engine):
+        ended = command.run("ask", "When does a session expire?")
+        assert ended.status == 0
+        assert ended.side == ""
+        assert ended.output.startswith(ANSWER + "\n\nCitations\n  [1] sessions.py:")
+        assert "verified" in ended.output
+        assert "scripted · " in ended.output
+    assert len(engine.requests) == 1
+
+
+def test_as_json_an_answer_is_the_response_and_nothing_else(command: Command) -> None:
+    with running_server(command, ScriptedEngine(ANSWER)):
+        ended = command.run("ask", "-", "--json", given="When does a session expire?\n")
+    assert (ended.status, ended.side) == (0, "")
+    response = QueryResponse.model_validate_json(ended.output)
+    assert response.response == ANSWER
+    assert [citation.path for citation in response.citations] == ["sessions.py"]
+
+
+def test_a_conversation_goes_on_and_can_be_looked_at(command: Command) -> None:
+    engine = ScriptedEngine("First answer.", "Second answer.")
+    with running_server(command, engine):
+        command.run("ask", "When does a session expire?")
+        again = json.loads(command.run("ask", "-c", "--json", "And why?").output)
+        short = again["conversation_id"][:6]
+        assert "First answer." in engine.prompt_text(engine.requests[1])
+
+        shown = command.run("conversations", "show", short).output
+        for expected in ("When does a session expire?", "First answer.", "And why?", "Second answer."):
+            assert expected in shown
+        command.run("conversations", "rename", short, "Expiry")
+        assert "Expiry" in command.run("conversations", "list").output
+        assert "Expiry" in command.run("conversations", "search", "Second").output
+        assert "# Expiry" in command.run("conversations", "export", short).output
+        assert command.run("conversations", "delete", short).status == 2
+        assert command.run("conversations", "delete", short, "--yes").status == 0
+        assert command.run("conversations", "show", short).status == 1
+
+
+def test_ctrl_c_keeps_what_there_is_and_says_where(command: Command) -> None:
+    engine = ScriptedEngine(Script(ANSWER, waits=True))
+    with (
+        running_server(command, engine) as running,
+        command.started("ask", "When does a session expire?") as process,
+    ):
+        running.portal.call(engine.waiting.wait)
+        press_ctrl_c(process)
+        output, side = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "Stopped by you" in output
+        shown = re.search(r"conversations show ([0-9a-f]+)", side)
+        assert shown is not None
+        kept = command.run("conversations", "show", shown[1])
+        assert "When does a session expire?" in kept.output
+    assert engine.closed_early == 1
+
+
+def test_another_model_than_the_servers_is_refused(command: Command) -> None:
+    with running_server(command, ScriptedEngine()) as running:
+        ended = command.run("ask", "why?", "--model", "codellama-7b")
+    assert ended.status == 1
+    assert running.url in ended.side
+    assert "--model" in ended.side
+
+
+def test_a_chat_reads_lines_and_commands(command: Command) -> None:
+    typed = "/help\nWhen does a session expire?\n/sources 1\n/nonsense\n/context\n/new\n/quit\n"
+    with running_server(command, ScriptedEngine(ANSWER)):
+        ended = command.run("chat", given=typed)
+    assert ended.status == 0
+    for expected in ("/history", ANSWER, "def session_expired", "tokens", "new conversation"):
+        assert expected in ended.output
+    assert "There is no command /nonsense" in ended.side
+
+
+# --- Serving --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def any_model(tmp_path: Path) -> dict[str, str]:
+    """Settings with a model that is there; it is not loaded before the first question."""
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    (weights / "SmolLM2-135M-Instruct.Q4_1.gguf").touch()
+    return {"MODEL_NAME": "smollm2-135m", "CODING_ASSISTANT_MODELS_FOLDER": str(weights)}
+
+
+def test_a_server_says_where_it_is_and_stops_at_ctrl_c(command: Command, any_model: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with command.start("serve", "--port", str(port), settings=any_model) as process:
+        assert process.stderr is not None
+        assert f"http://127.0.0.1:{port}" in process.stderr.readline()
+        assert "sessions.py:" in command.run("search", "session expired").output
+        press_ctrl_c(process)
+        _, side = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert side.endswith("Stopped.\n")
+    assert DataDirectory(command.home).holder() is None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])  # noqa: S104  -- it is to be refused
+def test_an_address_that_cannot_be_had(command: Command, any_model: dict[str, str], host: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ended = command.run("serve", "--host", host, "--port", port, settings=any_model)
+    assert ended.status == 2
+    assert ended.side.startswith("error: ")
+    assert "\nhint: " in ended.side
+
+
+# --- With real weights ----------------------------------------------------------------------------
+
+
+@pytest.mark.model
+def test_a_model_is_recognised_loaded_and_asked(command: Command, smollm2: Path) -> None:
+    ended = command.run("models", "check", str(smollm2))
+    assert ended.status == 0
+    for expected in ("llama", "0.13 billion", "layers", "8,192 tokens", "What is 2+2?", "tokens/s"):
+        assert expected in ended.output
+
+
+@pytest.mark.model
+def test_a_question_without_a_server(command: Command, smollm2: Path) -> None:
+    question = ["ask", "When does a session expire?", "--model", str(smollm2), "--max-tokens", "8"]
+    response = QueryResponse.model_validate_json(command.run(*question, "--json").output)
+    assert response.response
+    assert response.receipt is not None
+    assert command.run("conversations", "show", response.conversation_id[:8]).status == 0

@@ -1,0 +1,117 @@
+import io
+from dataclasses import dataclass, field
+
+import pytest
+
+from coding_assistant.cli.answering import AnswerView, follow
+from coding_assistant.cli.bridge import bridge
+from coding_assistant.cli.connection import Connection
+from coding_assistant.cli.screen import Screen
+from coding_assistant.contract import (
+    CitationEvent,
+    ErrorEvent,
+    EventData,
+    IndexingEvent,
+    LoadingEvent,
+    QueryRequest,
+    QueryResponse,
+    ReadingEvent,
+    SourcesEvent,
+    TextEvent,
+)
+from coding_assistant.domain import Finish
+from coding_assistant.errors import EngineDied
+from support import views
+from support.answering_calls import AnsweringCalls
+
+REQUEST = QueryRequest(query="Where is it decided?")
+
+BEFORE_TEXT: list[EventData] = [
+    views.STARTED,
+    IndexingEvent(done=1, total=2),
+    LoadingEvent(model="a-model"),
+    SourcesEvent(sources=[views.source()]),
+    ReadingEvent(done=10, total=100, cached=0, remaining_seconds=3.0),
+]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@dataclass
+class Shown:
+    """What an answer left on the two streams."""
+
+    output: io.StringIO = field(default_factory=io.StringIO)
+    side: io.StringIO = field(default_factory=io.StringIO)
+    streams_text: bool = True
+
+    def answer(self, calls: AnsweringCalls) -> QueryResponse:
+        view = AnswerView(Screen(self.output), Screen(self.side), root=None, streams_text=self.streams_text)
+        with bridge() as crossing:
+            response = follow(Connection(calls, crossing), REQUEST, view, Screen(self.side))
+        view.conclude(response, verbose=False)
+        return response
+
+
+def test_a_pipe_gets_the_answer_its_citations_and_the_receipt_and_nothing_else() -> None:
+    said: list[EventData] = [TextEvent(text="It is decided "), TextEvent(text="in `decide` [1].")]
+    finished = views.response(unknown=[7])
+    shown = Shown()
+    response = shown.answer(
+        AnsweringCalls([*BEFORE_TEXT, *said, CitationEvent(citation=views.citation()), finished])
+    )
+    assert response == finished
+    assert shown.side.getvalue() == ""
+    assert shown.output.getvalue().splitlines() == [
+        "It is decided in `decide` [1].",
+        "",
+        "Citations",
+        "  [1] src/deciding.py:3-4  decide  ✓ verified",
+        "  [7] ✗ no such source",
+        "",
+        "left out: src/other.py:1-9 (400 tokens), no room",
+        "a-model · 1,860 tokens read (1,240 cached, 620 new) · first token 4.1 s · total 6.1 s · 20 tokens/s",
+    ]
+
+
+def test_without_streaming_the_text_comes_once() -> None:
+    shown = Shown(streams_text=False)
+    shown.answer(AnsweringCalls([*BEFORE_TEXT, TextEvent(text="It is"), views.response("It is so.")]))
+    assert shown.output.getvalue().startswith("It is so.\n")
+
+
+def test_a_person_sees_the_sources_before_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    shown = Shown(side=Terminal())
+    shown.answer(AnsweringCalls([*BEFORE_TEXT, TextEvent(text="It is."), views.response()]))
+    side = shown.side.getvalue()
+    assert "src/deciding.py:3-4" in side
+    assert "Reading" in side
+    assert "10 of 100 tokens" in side
+
+
+def test_a_failed_answer_raises_its_error_and_keeps_the_text_on_its_own_line() -> None:
+    shown = Shown()
+    failed = ErrorEvent(code="engine_died", detail="The engine died.", hint="Ask again.")
+    with pytest.raises(EngineDied, match="The engine died"):
+        shown.answer(AnsweringCalls([views.STARTED, TextEvent(text="It is"), failed]))
+    assert shown.output.getvalue() == "It is\n"
+
+
+def test_ctrl_c_stops_the_answer_and_keeps_what_there_is() -> None:
+    cancelled = views.response("It is", finish=Finish.CANCELLED, citations=[])
+    calls = AnsweringCalls([views.STARTED, TextEvent(text="It is")], after_cancel=cancelled, presses=1)
+    shown = Shown()
+    assert shown.answer(calls).finish_reason is Finish.CANCELLED
+    assert calls.cancelled == [views.STARTED.generation_id]
+    assert "It is\nStopped by you" in shown.output.getvalue()
+
+
+def test_ctrl_c_before_there_is_an_answer_ends_the_command() -> None:
+    calls = AnsweringCalls([], presses=1)
+    with pytest.raises(KeyboardInterrupt):
+        Shown().answer(calls)
+    assert calls.cancelled == []
