@@ -1,0 +1,237 @@
+"""Finds and reads the files of a project that are worth indexing; every other file is counted.
+
+What a project holds is a stranger's: no link is followed, at no level, neither while walking nor while
+reading, so nothing outside the folder is ever opened; no program is run; nothing is read that is not a
+regular file. Folders are opened one name at a time, each without following links (POSIX).
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+
+from coding_assistant.domain import FileStamp, FoundFile, SkippedFile, SkipReason, SourceFile, text_digest
+from coding_assistant.errors import InvalidProject
+from coding_assistant.project import content, secrets
+from coding_assistant.project.ignore import IGNORE_FILE_NAMES, IgnoreRules, is_ignored, parse_rules
+from coding_assistant.project.languages import language_of, language_of_shebang
+
+# Folders that never hold a project's own source; a tool made each and says so by its name. Not ``target``,
+# ``build``, ``dist``, ``vendor``, ``env`` or ``venv``: source lies in folders of these names too (Python's
+# own library has a package ``venv``), and who builds into them ignores them anyway.
+ALWAYS_IGNORED_FOLDERS = MappingProxyType(
+    dict.fromkeys((".git", ".hg", ".svn", ".jj"), "history")
+    | dict.fromkeys(("node_modules", ".tox", ".nox", ".eggs", ".terraform"), "installed packages")
+    | dict.fromkeys(("__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis"), "caches")
+)
+# In a folder of any name: a virtual environment was installed here.
+_ENVIRONMENT_MARKER = "pyvenv.cfg"
+
+# The largest known ignore file has some hundred kilobytes; more is an attempt to keep us busy.
+_LARGEST_IGNORE_FILE_BYTES = 1 << 20
+
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Non-blocking: a file that became a pipe since the walk would otherwise hold us until somebody writes.
+_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def open_root(path: Path) -> Path:
+    """Return the project's folder, absolute and without links; InvalidProject if it cannot be walked."""
+    try:
+        root = path.expanduser().resolve(strict=True)
+        with os.scandir(root):
+            return root
+    except (FileNotFoundError, RuntimeError):  # RuntimeError: a loop of links, or an unknown ~user
+        message, hint = f"The folder {path} does not exist.", "Check the spelling, or name another folder."
+    except NotADirectoryError:
+        message, hint = f"{path} is a file, not a folder.", "Name the folder that holds the project."
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) else "it is not a valid path"
+        message, hint = f"The folder {path} cannot be read: {reason}.", "Check its permissions."
+    raise InvalidProject(message, hint=hint)
+
+
+def walk(root: Path) -> Iterator[FoundFile | SkippedFile]:
+    """Yield the files below the root in the order of their paths, without reading them.
+
+    Ignore files count at every level, as git has it, and so does the root's ``.git/info/exclude``; what
+    lies above the root does not. An ignored folder is yielded once, not its files. Between two steps
+    nothing is open, so the iterator can be left at any point.
+    """
+    pending: list[FoundFile | SkippedFile | _Visit] = [_Visit((), _root_rules(root))]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, _Visit):
+            pending.extend(reversed(_list_folder(root, item)))
+        else:
+            yield item
+
+
+def read(root: Path, found: FoundFile) -> SourceFile | SkippedFile:
+    """Read a file that a walk found: its text with secrets redacted, or why there is none.
+
+    The file is judged as it is now, not as the walk saw it.
+    """
+    try:
+        data = _read_bytes(root, found.path.parts, limit=content.LARGEST_FILE_BYTES)
+    except OSError as error:
+        return SkippedFile(found.path, _reason_of(error))
+    if len(data) > content.LARGEST_FILE_BYTES:
+        return SkippedFile(found.path, SkipReason.TOO_LARGE)
+    text = content.decode(data)
+    if isinstance(text, SkipReason):
+        return SkippedFile(found.path, text)
+    language = language_of(found.path) or language_of_shebang(text)
+    reason = content.reason_by_text(text, language)
+    if reason is not None:
+        return SkippedFile(found.path, reason)
+    text = secrets.redact(text)
+    return SourceFile(found.path, text, text_digest(text), language)
+
+
+# --- Walking ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """A folder still to be listed, and the rules that hold in it, the weakest first."""
+
+    parts: tuple[str, ...]
+    rules: tuple[IgnoreRules, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What a listing says of one name: a folder, a file with a stamp, or why it is neither."""
+
+    name: str
+    is_folder: bool = False
+    stamp: FileStamp | None = None
+    obstacle: SkipReason = SkipReason.SPECIAL
+
+
+class _NotRegular(OSError):
+    """What was opened is a pipe, a device, a socket or a folder."""
+
+
+def _list_folder(root: Path, visit: _Visit) -> list[FoundFile | SkippedFile | _Visit]:
+    try:
+        with _open_folder(root, visit.parts) as folder:
+            entries = _entries(folder)
+    except OSError as error:
+        return [SkippedFile(_path(visit.parts), _reason_of(error))]
+    names = {entry.name for entry in entries}
+    if visit.parts and _ENVIRONMENT_MARKER in names:
+        return [SkippedFile(_path(visit.parts), SkipReason.IGNORED)]
+    own_rules = (_folder_rules(root, (*visit.parts, name)) for name in IGNORE_FILE_NAMES if name in names)
+    inner = _Visit(visit.parts, (*visit.rules, *(rules for rules in own_rules if rules is not None)))
+    return [_judge(entry, inner) for entry in sorted(entries, key=lambda entry: entry.name)]
+
+
+def _entries(folder: int) -> list[_Entry]:
+    with os.scandir(folder) as listing:
+        return [_entry(each) for each in listing]
+
+
+def _entry(entry: os.DirEntry[str]) -> _Entry:
+    try:
+        if entry.is_symlink():
+            return _Entry(entry.name, obstacle=SkipReason.LINK)
+        if entry.is_dir(follow_symlinks=False):
+            return _Entry(entry.name, is_folder=True)
+        status = entry.stat(follow_symlinks=False)
+    except OSError:  # a folder may be listed and yet not entered
+        return _Entry(entry.name, obstacle=SkipReason.UNREADABLE)
+    if not stat.S_ISREG(status.st_mode):
+        return _Entry(entry.name)
+    return _Entry(entry.name, stamp=FileStamp(status.st_size, status.st_mtime_ns))
+
+
+def _judge(entry: _Entry, visit: _Visit) -> FoundFile | SkippedFile | _Visit:
+    parts = (*visit.parts, entry.name)
+    path = _path(parts)
+    if path.name != entry.name:
+        return SkippedFile(path, SkipReason.ENCODING)
+    if entry.is_folder:
+        is_hidden = entry.name in ALWAYS_IGNORED_FOLDERS or is_ignored(visit.rules, parts, is_folder=True)
+        return SkippedFile(path, SkipReason.IGNORED) if is_hidden else _Visit(parts, visit.rules)
+    # Secrets come first: no ``!`` in an ignore file brings them back.
+    if secrets.is_secret_path(path):
+        return SkippedFile(path, SkipReason.SECRET)
+    if is_ignored(visit.rules, parts, is_folder=False):
+        return SkippedFile(path, SkipReason.IGNORED)
+    if entry.stamp is None:
+        return SkippedFile(path, entry.obstacle)
+    is_too_large = entry.stamp.size > content.LARGEST_FILE_BYTES
+    reason = SkipReason.TOO_LARGE if is_too_large else content.reason_by_name(path)
+    return FoundFile(path, entry.stamp) if reason is None else SkippedFile(path, reason)
+
+
+def _path(parts: Sequence[str]) -> PurePosixPath:
+    """Return the path of the names; bytes that are not UTF-8 are spelt out, so that it can be printed."""
+    return PurePosixPath(*(os.fsencode(part).decode(errors="backslashreplace") for part in parts))
+
+
+# --- Ignore files -----------------------------------------------------------------------------
+
+
+def _root_rules(root: Path) -> tuple[IgnoreRules, ...]:
+    exclude = _folder_rules(root, (".git", "info", "exclude"), depth=0)
+    return (exclude,) if exclude is not None else ()
+
+
+def _folder_rules(root: Path, parts: Sequence[str], *, depth: int | None = None) -> IgnoreRules | None:
+    """Return the rules of an ignore file; None if it is no readable regular file, as for git."""
+    try:
+        data = _read_bytes(root, parts, limit=_LARGEST_IGNORE_FILE_BYTES)
+    except OSError:
+        return None
+    return parse_rules(data.decode(errors="replace"), depth=len(parts) - 1 if depth is None else depth)
+
+
+# --- Opening ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def _open_folder(root: Path, parts: Sequence[str]) -> Iterator[int]:
+    """Open a folder below the root name by name, so that no part of the way can be a link.
+
+    From the root each time, rather than keeping every folder on the way open: a walk then holds nothing
+    between two steps, at the price of one system call a level.
+    """
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in parts:
+            inner = os.open(part, _FOLDER_FLAGS, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _read_bytes(root: Path, parts: Sequence[str], *, limit: int) -> bytes:
+    """Return the bytes of a regular file, at most one more than the limit; OSError for anything else."""
+    with _open_folder(root, parts[:-1]) as folder:
+        descriptor = os.open(parts[-1], _FILE_FLAGS, dir_fd=folder)
+    with open(descriptor, "rb") as file:  # noqa: PTH123  -- Path.open takes no descriptor
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise _NotRegular(errno.EINVAL, "not a regular file")
+        return file.read(limit + 1)
+
+
+def _reason_of(error: OSError) -> SkipReason:
+    """Return the reason that an error of the system stands for.
+
+    ELOOP: a link where a file was. ENOTDIR: a link, or a file, where a folder was. ENXIO: a socket, or a
+    pipe that nobody writes to.
+    """
+    if error.errno in (errno.ELOOP, errno.ENOTDIR):
+        return SkipReason.LINK
+    if isinstance(error, _NotRegular) or error.errno == errno.ENXIO:
+        return SkipReason.SPECIAL
+    return SkipReason.UNREADABLE
