@@ -4,14 +4,14 @@ Everything below blocks; this is where it crosses over to worker threads.
 """
 
 import os
-from collections.abc import Callable, Iterable
-from contextlib import closing
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from contextlib import aclosing
 from pathlib import Path, PurePosixPath
 from time import monotonic
 from typing import TypeAlias
 
 import anyio
-from anyio import from_thread, to_thread
+from anyio import to_thread
 
 from coding_assistant.domain import (
     FileIndexed,
@@ -20,7 +20,9 @@ from coding_assistant.domain import (
     FileStamp,
     FoundFile,
     Hit,
+    IndexEvent,
     IndexFinished,
+    Indexing,
     IndexStats,
     SourceFile,
 )
@@ -31,8 +33,8 @@ from coding_assistant.project import walk
 OnProgress: TypeAlias = Callable[[int, int], None]
 """Called with how many of how many changed files are in the index."""
 
-PROGRESS_SECONDS = 0.1
-"""Progress is told at most so often: crossing from the worker thread costs more than a small file."""
+STEP_SECONDS = 0.1
+"""A worker thread goes on for so long before it tells its progress: crossing costs more than a small file."""
 
 
 class ProjectCode:
@@ -44,10 +46,34 @@ class ProjectCode:
         self._index: ProjectIndex | None = None
         self._updating = anyio.Lock()
 
+    async def updates(self) -> AsyncGenerator[Indexing | IndexStats, None]:
+        """Make the index equal the working tree: progress while it goes on, last what it holds then.
+
+        Closing the generator stops after the present batch; what is done stays done.
+        """
+        async with self._updating:
+            events = await to_thread.run_sync(lambda: build.update(self._open(), self.root))
+            progress = Indexing(0, 0)
+            try:
+                while True:
+                    step = await to_thread.run_sync(_advance, events, progress)
+                    yield step
+                    if isinstance(step, IndexStats):
+                        return
+                    progress = step
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await to_thread.run_sync(events.close)
+
     async def refresh(self, on_progress: OnProgress) -> IndexStats:
         """Make the index equal the working tree and return what it holds then."""
-        async with self._updating:
-            return await to_thread.run_sync(self._refresh, on_progress)
+        async with aclosing(self.updates()) as updates:
+            async for step in updates:
+                if isinstance(step, IndexStats):
+                    return step
+                if step.total:
+                    on_progress(step.done, step.total)
+        raise AssertionError("an update of the index ends with what it holds")
 
     async def counts(self) -> Counts | None:
         """Return how much the index holds as it is; None when there is none yet."""
@@ -78,26 +104,6 @@ class ProjectCode:
             self._index = ProjectIndex.open(self._index_file, fingerprint=build.index_fingerprint())
         return self._index
 
-    def _refresh(self, on_progress: OnProgress) -> IndexStats:
-        total = done = 0
-        told = monotonic()
-        with closing(build.update(self._open(), self.root)) as events:
-            for event in events:
-                from_thread.check_cancelled()
-                match event:
-                    case FilesCompared(to_index=total):
-                        pass
-                    case FileIndexed() | FileSkipped() if total:
-                        done += 1
-                    case IndexFinished(stats=stats):
-                        if done:
-                            from_thread.run_sync(on_progress, done, done)
-                        return stats
-                if total and monotonic() - told >= PROGRESS_SECONDS:
-                    told = monotonic()
-                    from_thread.run_sync(on_progress, done, total)
-        raise AssertionError("an update of the index ends with IndexFinished")
-
     def _current_text(self, path: PurePosixPath) -> str | None:
         try:
             status = os.lstat(self.root / path)
@@ -109,3 +115,20 @@ class ProjectCode:
                 return text
             case _:
                 return None
+
+
+def _advance(events: Iterator[IndexEvent], progress: Indexing) -> Indexing | IndexStats:
+    """Go on with an update for a moment and return how far it is, or its end."""
+    began = monotonic()
+    done, total = progress.done, progress.total
+    for event in events:
+        match event:
+            case FilesCompared(to_index=total):
+                done = 0
+            case FileIndexed() | FileSkipped() if total:
+                done += 1
+            case IndexFinished(stats=stats):
+                return stats
+        if monotonic() - began >= STEP_SECONDS:
+            break
+    return Indexing(done, total)

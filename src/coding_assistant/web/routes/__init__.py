@@ -1,0 +1,1 @@
+"""The routes: each translates one request into one call of the assistant."""

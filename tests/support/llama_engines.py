@@ -1,0 +1,35 @@
+"""LlamaEngines for tests, with nothing to set but what a test is about."""
+
+from pathlib import Path
+
+from coding_assistant.domain import ModelSpec
+from coding_assistant.inference.llama import EngineOptions, LlamaEngine
+
+
+def llama_engine(
+    file: Path,
+    *,
+    prompt_format: str = "auto",
+    slots: int = 2,
+    context_tokens: int = 1_024,
+    patience_seconds: float = 60.0,
+    log_file: Path | None = None,
+) -> LlamaEngine:
+    """Return the real engine on the file, not loaded yet."""
+    spec = ModelSpec(
+        name=file.stem,
+        filename=file.name,
+        context_length=context_tokens,
+        max_tokens=64,
+        temperature=0.0,
+        top_p=1.0,
+        n_threads=None,
+        n_gpu_layers=0,
+        system_prompt="",
+        stop_tokens=(),
+        prompt_format=prompt_format,
+    )
+    options = EngineOptions(
+        slots=slots, context_tokens=context_tokens, patience_seconds=patience_seconds, log_file=log_file
+    )
+    return LlamaEngine(spec, file, options)
