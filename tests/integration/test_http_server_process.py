@@ -85,6 +85,24 @@ def test_stopping_ends_a_stream_and_keeps_its_question(server: Server, how: sign
     assert turn.answer.finish is Finish.INTERRUPTED
 
 
+def test_a_kill_in_the_middle_of_an_answer_loses_no_question(tmp_path: Path) -> None:
+    asking = {"query": "When does a session expire?", "stream": True}
+    with running(tmp_path) as server, server.http.stream("POST", "/chat/query", json=asking) as response:
+        events = iter(httpx2.EventSource(response))
+        started = StartedEvent.model_validate_json(next(events).data)
+        while next(events).event != "reading":
+            pass
+        server.process.kill()
+    with running(tmp_path) as again:
+        kept = {"conversation_id": started.conversation_id}
+        messages = again.http.get("/chat/history", params=kept).json()["messages"]
+        follow_up = again.http.get("/chat/context", params=kept).json()
+
+    assert [message["content"] for message in messages] == [asking["query"], ""]
+    assert messages[1]["finish_reason"] == "interrupted"
+    assert follow_up["last_query"] == asking["query"]
+
+
 def test_stopping_answers_who_waits_for_a_whole_answer(server: Server) -> None:
     with ThreadPoolExecutor(1) as waiting:
         question = waiting.submit(server.http.post, "/chat/query", json={"query": "When?"})

@@ -46,7 +46,7 @@ class Served:
 def make_project(folder: Path) -> Path:
     """Write a small project and return its folder."""
     root = folder / "shop"
-    root.mkdir()
+    root.mkdir(exist_ok=True)
     (root / "sessions.py").write_text(CODE)
     return root
 

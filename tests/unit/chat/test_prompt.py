@@ -7,7 +7,6 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.scripted_engine import ScriptedEngine
 
 from coding_assistant.chat.prompt import (
     Budget,
@@ -22,6 +21,7 @@ from coding_assistant.chat.prompt import (
 )
 from coding_assistant.domain import Answer, Chunk, Finish, Hit, Role, Source, Turn
 from coding_assistant.errors import QuestionTooLong
+from support.scripted_engine import ScriptedEngine
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
