@@ -32,15 +32,14 @@ ILLEGAL_INSTRUCTION = (
 OUT_OF_MEMORY_KILL = (
     _PARAMETERS + "import os, signal\ndef Server(params): os.kill(os.getpid(), signal.SIGKILL)"
 )
-NO_MEMORY = (
-    _PARAMETERS
-    + """
+_REFUSAL = """
 import sys
 def Server(params):
-    print("E alloc_buffer: failed to allocate CPU buffer of size 99", file=sys.stderr)
+    print("E llama_model_load: error loading model: REASON", file=sys.stderr)
     raise RuntimeError("Failed to init server")
 """
-)
+NO_MEMORY = _PARAMETERS + _REFUSAL.replace("REASON", "unable to allocate CPU buffer")
+UNKNOWN_ARCHITECTURE = _PARAMETERS + _REFUSAL.replace("REASON", "unknown model architecture: 'next'")
 ENDLESS_LOAD = _PARAMETERS + "import signal\ndef Server(params): signal.pause()"
 RENAMED_PARAMETER = """
 class ggml_type:

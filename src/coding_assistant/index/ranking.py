@@ -1,0 +1,208 @@
+"""From what matched to what to show: pure functions over candidates, with the numbers that weigh them.
+
+Each constant names what set it; the experiments, with those that failed, are in docs/retrieval-log.md.
+Which file answers (a list to choose from) and which lines answer (sources for a model to read) are two
+questions with two sets of weights. Where candidates come from is not known here.
+"""
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from operator import itemgetter
+from pathlib import PurePosixPath
+from types import MappingProxyType
+
+from coding_assistant.domain import Chunk, Hit
+from coding_assistant.index.tokens import QueryTerms, index_terms, joined_name, stem
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A chunk and how well its text matches, 1 for the best. Other evidence of relevance joins here."""
+
+    chunk: Chunk
+    text: float
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What each kind of evidence adds at most, where the best text score is 1."""
+
+    definition: float
+    path: float
+    coherence: float
+
+
+# Round values in the middle of plateaus: half or double of one moves figures by about a point ("Weights").
+FILE_WEIGHTS = Weights(definition=1.0, path=0.75, coherence=0.3)
+SOURCE_WEIGHTS = Weights(definition=0.5, path=0.2, coherence=0.1)
+
+# A method "request" is a weaker answer to "request" than a function of that name, and to "Request" weaker
+# still. Without the two, queries for a name lose up to 1 point ("Names and definitions").
+NESTED_DEFINITION = 0.8
+OTHER_CASE_DEFINITION = 0.5
+
+
+class Place(StrEnum):
+    """A kind of place in a project that seldom answers a question."""
+
+    TEST = "test"
+    DOCUMENT = "document"
+    VENDORED = "vendored"
+
+
+# What is left of a score there; without one of them, whole projects lose 7, 7 and 2 points ("Places").
+PLACE_FACTORS = MappingProxyType({Place.TEST: 0.3, Place.DOCUMENT: 0.3, Place.VENDORED: 0.3})
+
+# Words that ask for a place: its chunks then lose nothing. Not "test" nor "example": who asks how the test
+# client works, or gives an example, means the code, and these words cost 10 points of SWE-QA's first ranks.
+_ASKING = MappingProxyType(
+    {
+        Place.TEST: frozenset({"tests", "tested", "untested", "unittest", "pytest"}),
+        Place.DOCUMENT: frozenset({"readme", "changelog", "docs", "documentation", "tutorial", "examples"}),
+        Place.VENDORED: frozenset({"vendored"}),
+    }
+)
+_FOLDERS = MappingProxyType(
+    {
+        Place.TEST: frozenset({"test", "tests", "testing", "spec", "specs", "testdata", "fixtures", "e2e"}),
+        Place.DOCUMENT: frozenset(
+            {
+                "doc",
+                "docs",
+                "docs_src",
+                "documentation",
+                "example",
+                "examples",
+                "sample",
+                "samples",
+                "tutorials",
+            }
+        ),
+        Place.VENDORED: frozenset(
+            {"vendor", "vendored", "third_party", "thirdparty", "node_modules", "dist", "external"}
+        ),
+    }
+)
+_FILES = MappingProxyType(
+    {
+        Place.TEST: re.compile(r"(test_.*|.*(_test|_spec|\.test|\.spec)|.+Tests?|conftest)\.\w+"),
+        Place.DOCUMENT: re.compile(
+            r"(?!CMakeLists|requirements).*\.(md|markdown|rst|adoc|txt)"
+            r"|README|CHANGES|CHANGELOG|HISTORY|NEWS|PKG-INFO|LICENSE|COPYING|AUTHORS",
+            re.IGNORECASE,
+        ),
+    }
+)
+
+_TYPE_ARGUMENTS = re.compile(r"<.*>")
+_SEGMENT = re.compile(r"\w+")
+_SHORTEST_PREFIX_CHARACTERS = 4  # below that, "re" would be found in "requests"
+
+
+def rank(terms: QueryTerms, candidates: Sequence[Candidate], *, weights: Weights) -> list[Hit]:
+    """Return the candidates as hits, best first."""
+    names = [_SEGMENT.findall(name) for name in terms.names]
+    coherence = _coherence(candidates)
+    paths = {
+        path: _PathEvidence.of(terms, path) for path in {candidate.chunk.path for candidate in candidates}
+    }
+    hits = []
+    for candidate in candidates:
+        chunk = candidate.chunk
+        path = paths[chunk.path]
+        evidence = {
+            "text": candidate.text,
+            "definition": weights.definition * _definition(names, chunk),
+            "path": weights.path * path.share,
+            "file": weights.coherence * coherence.get(chunk, 0.0),
+        }
+        hits.append(_hit(chunk, evidence, factor=path.factor))
+    return sorted(hits, key=lambda hit: (-hit.score, hit.chunk.path, hit.chunk.start_line))
+
+
+def one_per_file_first(hits: Iterable[Hit]) -> list[Hit]:
+    """Return the hits so that every file's best comes before any file's second, and so on."""
+    seen: Counter[PurePosixPath] = Counter()
+    numbered = []
+    for hit in hits:
+        numbered.append((seen[hit.chunk.path], hit))
+        seen[hit.chunk.path] += 1
+    return [hit for _, hit in sorted(numbered, key=itemgetter(0))]
+
+
+def _hit(chunk: Chunk, evidence: Mapping[str, float], *, factor: float) -> Hit:
+    """Return the hit whose ``why`` adds up: what its place takes away is a part like the others."""
+    relevance = sum(evidence.values())
+    why = {**evidence, "place": relevance * (factor - 1)}
+    return Hit(chunk, sum(why.values()), {name: part for name, part in why.items() if part})
+
+
+def _coherence(candidates: Sequence[Candidate]) -> dict[Chunk, float]:
+    """Return, for each file's best chunk, how much of the query the file as a whole answers (0 to 1)."""
+    of_file: defaultdict[PurePosixPath, list[Candidate]] = defaultdict(list)
+    for candidate in candidates:
+        of_file[candidate.chunk.path].append(candidate)
+    totals = {path: math.fsum(each.text for each in group) for path, group in of_file.items()}
+    largest = max(totals.values(), default=0.0) or 1.0
+    return {
+        max(group, key=_by_text_then_line).chunk: totals[path] / largest for path, group in of_file.items()
+    }
+
+
+def _by_text_then_line(candidate: Candidate) -> tuple[float, int]:
+    return candidate.text, -candidate.chunk.start_line
+
+
+def _definition(names: Iterable[Sequence[str]], chunk: Chunk) -> float:
+    """Return how surely the chunk defines one of the names: 1 for the very name, 0 for another."""
+    if chunk.symbol is None:
+        return 0.0
+    symbol = _SEGMENT.findall(_TYPE_ARGUMENTS.sub("", chunk.symbol))
+    return max((_likeness(name, symbol) for name in names), default=0.0)
+
+
+def _likeness(name: Sequence[str], symbol: Sequence[str]) -> float:
+    if len(name) > len(symbol):
+        return 0.0
+    end = symbol[-len(name) :]
+    if end == name:
+        return 1.0 if len(symbol) == len(name) else NESTED_DEFINITION
+    is_alike = list(map(joined_name, end)) == list(map(joined_name, name))
+    return OTHER_CASE_DEFINITION if is_alike else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _PathEvidence:
+    """What a file's path says about it, whatever its chunks say."""
+
+    share: float  # of the query's words that the file's name or its folders' names hold
+    factor: float  # what its place leaves of a score
+
+    @classmethod
+    def of(cls, terms: QueryTerms, path: PurePosixPath) -> "_PathEvidence":
+        words = {stem(word) for word in terms.words}
+        names = {stem(part) for part in index_terms(path.as_posix()).split()}
+        alike = sum(any(_is_alike(word, name) for name in names) for word in words)
+        places = (place for place in _places(path) if _ASKING[place].isdisjoint(terms.words))
+        return cls(
+            share=alike / len(words) if words else 0.0,
+            factor=min((PLACE_FACTORS[place] for place in places), default=1.0),
+        )
+
+
+def _is_alike(word: str, name: str) -> bool:
+    if word == name:
+        return True
+    shorter, longer = sorted((word, name), key=len)
+    return len(shorter) >= _SHORTEST_PREFIX_CHARACTERS and longer.startswith(shorter)
+
+
+def _places(path: PurePosixPath) -> set[Place]:
+    folders = {part.lower().strip("_") for part in path.parent.parts}
+    return {place for place, names in _FOLDERS.items() if names & folders} | {
+        place for place, pattern in _FILES.items() if pattern.fullmatch(path.name)
+    }

@@ -1,0 +1,263 @@
+"""The search index of one project: files, chunks and their terms in one SQLite file.
+
+Everything here is derived from the working tree: it is thrown away and built anew, never migrated and never
+repaired (``derived_file``). It knows nothing of walking, chunking or ranking.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Self
+
+from coding_assistant.domain import Chunk, ChunkKind, FileStamp, SkipReason, SourceFile
+from coding_assistant.index.derived_file import DerivedFile
+from coding_assistant.index.tokens import QueryTerms, index_terms
+
+# Part of the index's fingerprint: raise it whenever the tables below change.
+SCHEMA_VERSION = "1"
+
+_SCHEMA = """
+CREATE TABLE files (
+    id INTEGER PRIMARY KEY,
+    path TEXT NOT NULL UNIQUE,
+    size INTEGER NOT NULL,
+    modified_ns INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    language TEXT
+);
+CREATE TABLE skipped (
+    path TEXT PRIMARY KEY,
+    reason TEXT NOT NULL,
+    size INTEGER,
+    modified_ns INTEGER
+) WITHOUT ROWID;
+CREATE TABLE chunks (
+    id INTEGER PRIMARY KEY,
+    file_id INTEGER NOT NULL REFERENCES files (id) ON DELETE CASCADE,
+    start_line INTEGER NOT NULL,
+    end_line INTEGER NOT NULL,
+    symbol TEXT,
+    kind TEXT NOT NULL,
+    text TEXT NOT NULL
+);
+CREATE INDEX chunks_by_file ON chunks (file_id);
+-- Rows hold identifiers that are split already; the tokenizer cuts at the spaces and stems English words.
+CREATE VIRTUAL TABLE terms USING fts5 (path, symbol, body, tokenize = "porter unicode61 remove_diacritics 0");
+-- A chunk and its terms go together, whoever deletes the chunk.
+CREATE TRIGGER terms_follow_chunks AFTER DELETE ON chunks BEGIN
+    DELETE FROM terms WHERE rowid = old.id;
+END;
+"""
+
+_MATCHES = """
+SELECT path, start_line, end_line, text, language, chunks.symbol, kind, -best.score
+FROM (
+    SELECT rowid AS id, bm25(terms, ?, ?, ?) AS score FROM terms WHERE terms MATCH ? ORDER BY score LIMIT ?
+) AS best
+JOIN chunks USING (id)
+JOIN files ON files.id = chunks.file_id
+ORDER BY best.score, chunks.id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkTerms:
+    """The terms of a chunk, one string a column."""
+
+    path: str
+    symbol: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedFile:
+    """A file as it goes into the index, with the terms of each of its chunks."""
+
+    path: PurePosixPath
+    stamp: FileStamp
+    digest: str
+    language: str | None
+    chunks: tuple[Chunk, ...]
+    terms: tuple[ChunkTerms, ...]
+
+    @classmethod
+    def of(cls, file: SourceFile, stamp: FileStamp, chunks: Sequence[Chunk]) -> Self:
+        """Split the terms of a file's chunks: the costly part of indexing, so it is done before the write."""
+        path = index_terms(file.path.as_posix())
+        terms = tuple(
+            ChunkTerms(path, index_terms(chunk.symbol or ""), index_terms(chunk.text)) for chunk in chunks
+        )
+        return cls(file.path, stamp, file.digest, file.language, tuple(chunks), terms)
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A file that is not in the index, and why; it has a stamp if it was read to find that out."""
+
+    path: PurePosixPath
+    reason: SkipReason
+    stamp: FileStamp | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Changes that reach the index together or not at all.
+
+    ``restamped`` are files that were touched without a change of their text.
+    """
+
+    files: Sequence[IndexedFile] = ()
+    passed_over: Sequence[PassedOver] = ()
+    restamped: Mapping[PurePosixPath, FileStamp] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnWeights:
+    """How much a term counts, by where it stands."""
+
+    path: float
+    symbol: float
+    body: float
+
+
+@dataclass(frozen=True, slots=True)
+class TextMatch:
+    """A chunk that shares terms with a query, and its BM25 score: higher is better."""
+
+    chunk: Chunk
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much an index holds."""
+
+    files: int
+    chunks: int
+    skipped: Mapping[SkipReason, int]
+
+
+class ProjectIndex:
+    """One project's index; safe to use from several threads, beside other processes.
+
+    Any call may raise ``IndexMissing``: the file was unfit and has been begun anew, empty; an update fills
+    it. ``Busy``, ``DiskFull`` and ``DataDirectoryUnusable`` leave it as it was.
+    """
+
+    def __init__(self, database: DerivedFile) -> None:
+        self._database = database
+
+    @classmethod
+    def open(cls, file: Path, *, fingerprint: str) -> Self:
+        """Open the index, or begin an empty one when there is none, or none that can be used."""
+        database = DerivedFile(file, schema=_SCHEMA, fingerprint=fingerprint)
+        database.prepare()
+        return cls(database)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def stamps(self) -> dict[PurePosixPath, tuple[FileStamp, str]]:
+        """Return the stamp and the digest of every indexed file."""
+        with self._database.reading() as connection:
+            rows = connection.execute("SELECT path, size, modified_ns, digest FROM files")
+            return {
+                PurePosixPath(path): (FileStamp(size, modified_ns), digest)
+                for path, size, modified_ns, digest in rows
+            }
+
+    def passed_over(self) -> dict[PurePosixPath, PassedOver]:
+        """Return every file and folder that the last update passed over."""
+        with self._database.reading() as connection:
+            rows = connection.execute("SELECT path, reason, size, modified_ns FROM skipped")
+            return {
+                PurePosixPath(path): PassedOver(
+                    PurePosixPath(path),
+                    SkipReason(reason),
+                    None if size is None else FileStamp(size, modified_ns),
+                )
+                for path, reason, size, modified_ns in rows
+            }
+
+    def counts(self) -> Counts:
+        """Return how much the index holds."""
+        with self._database.reading() as connection:
+            ((files,),) = connection.execute("SELECT count(*) FROM files")
+            ((chunks,),) = connection.execute("SELECT count(*) FROM chunks")
+            reasons = connection.execute("SELECT reason, count(*) FROM skipped GROUP BY reason")
+            skipped = {SkipReason(reason): count for reason, count in reasons}
+        return Counts(files, chunks, skipped)
+
+    def chunk_counts(self, paths: Iterable[PurePosixPath]) -> dict[PurePosixPath, int]:
+        """Return how many chunks each of these indexed files has."""
+        counting = "SELECT count(*) FROM chunks JOIN files ON files.id = file_id WHERE path = ?"
+        with self._database.reading() as connection:
+            return {path: connection.execute(counting, (str(path),)).fetchone()[0] for path in paths}
+
+    def write(self, batch: Batch) -> None:
+        """Put a batch into the index in one transaction, each file in the place of what it was before."""
+        with self._database.writing() as connection:
+            _delete(connection, "files", _paths(batch.files) + _paths(batch.passed_over))
+            _delete(connection, "skipped", _paths(batch.files))
+            for file in batch.files:
+                _insert_file(connection, file)
+            connection.executemany(
+                "INSERT OR REPLACE INTO skipped VALUES (?, ?, ?, ?)", map(_skipped_row, batch.passed_over)
+            )
+            connection.executemany(
+                "UPDATE files SET size = ?, modified_ns = ? WHERE path = ?",
+                ((stamp.size, stamp.modified_ns, str(path)) for path, stamp in batch.restamped.items()),
+            )
+
+    def remove(self, paths: Iterable[PurePosixPath]) -> None:
+        """Forget files, indexed or passed over, in one transaction."""
+        gone = list(paths)
+        with self._database.writing() as connection:
+            _delete(connection, "files", gone)
+            _delete(connection, "skipped", gone)
+
+    def match(self, terms: QueryTerms, *, weights: ColumnWeights, limit: int) -> list[TextMatch]:
+        """Return the chunks that share terms with the query, by BM25, best first."""
+        if not terms.expression:
+            return []
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                _MATCHES, (weights.path, weights.symbol, weights.body, terms.expression, limit)
+            ).fetchall()
+        return [
+            TextMatch(Chunk(PurePosixPath(path), start, end, text, language, symbol, ChunkKind(kind)), score)
+            for path, start, end, text, language, symbol, kind, score in rows
+        ]
+
+
+def _paths(files: Sequence[IndexedFile] | Sequence[PassedOver]) -> list[PurePosixPath]:
+    return [file.path for file in files]
+
+
+def _skipped_row(file: PassedOver) -> tuple[str, str, int | None, int | None]:
+    size, modified_ns = (file.stamp.size, file.stamp.modified_ns) if file.stamp else (None, None)
+    return str(file.path), file.reason, size, modified_ns
+
+
+def _delete(connection: sqlite3.Connection, table: str, paths: Iterable[PurePosixPath]) -> None:
+    statement = {"files": "DELETE FROM files WHERE path = ?", "skipped": "DELETE FROM skipped WHERE path = ?"}
+    connection.executemany(statement[table], ((str(path),) for path in paths))
+
+
+def _insert_file(connection: sqlite3.Connection, file: IndexedFile) -> None:
+    file_id = connection.execute(
+        "INSERT INTO files (path, size, modified_ns, digest, language) VALUES (?, ?, ?, ?, ?)",
+        (str(file.path), file.stamp.size, file.stamp.modified_ns, file.digest, file.language),
+    ).lastrowid
+    for chunk, terms in zip(file.chunks, file.terms, strict=True):
+        chunk_id = connection.execute(
+            "INSERT INTO chunks (file_id, start_line, end_line, symbol, kind, text)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (file_id, chunk.start_line, chunk.end_line, chunk.symbol, chunk.kind, chunk.text),
+        ).lastrowid
+        connection.execute(
+            "INSERT INTO terms (rowid, path, symbol, body) VALUES (?, ?, ?, ?)",
+            (chunk_id, terms.path, terms.symbol, terms.body),
+        )
