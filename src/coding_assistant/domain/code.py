@@ -1,0 +1,161 @@
+"""A project and its code: files, chunks, hits, and the events of indexing."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A folder that questions can be asked about."""
+
+    id: str
+    root: Path
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """What a walk sees of a file without reading it; equal stamps mean an unchanged file."""
+
+    size: int
+    modified_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A file that a walk found worth indexing, not yet read."""
+
+    path: PurePosixPath
+    stamp: FileStamp
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """The text of a file, with secrets redacted; ``digest`` is of this text."""
+
+    path: PurePosixPath
+    text: str
+    digest: str
+    language: str | None
+
+
+class SkipReason(StrEnum):
+    """Why a file is not in the index."""
+
+    IGNORED = "ignored"
+    SECRET = "secret"  # noqa: S105  -- the reason's name, not a password
+    LINK = "link"
+    SPECIAL = "not a regular file"
+    TOO_LARGE = "too large"
+    BINARY = "binary"
+    ENCODING = "not UTF-8"
+    MINIFIED = "minified"
+    GENERATED = "generated"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedFile:
+    """A file or folder that a walk passed over; an ignored folder counts once."""
+
+    path: PurePosixPath
+    reason: SkipReason
+
+
+class ChunkKind(StrEnum):
+    """What a chunk was cut from."""
+
+    FUNCTION = "function"
+    METHOD = "method"
+    CLASS = "class"
+    MODULE = "module"
+    SECTION = "section"
+    LINES = "lines"
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A run of whole lines of one file: the unit that is indexed, found and cited."""
+
+    path: PurePosixPath
+    start_line: int
+    end_line: int
+    text: str
+    language: str | None = None
+    symbol: str | None = None
+    kind: ChunkKind = ChunkKind.LINES
+
+    @property
+    def location(self) -> str:
+        """``path:start-end``, as it is printed and cited."""
+        return f"{self.path}:{self.start_line}-{self.end_line}"
+
+    @property
+    def digest(self) -> str:
+        """The digest of the chunk's text, whatever its place."""
+        return text_digest(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk that a search found; ``why`` holds the contributions that add up to the score."""
+
+    chunk: Chunk
+    score: float
+    why: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStats:
+    """What an index holds after an update."""
+
+    files: int
+    chunks: int
+    skipped: Mapping[SkipReason, int]
+    changed: int
+    removed: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FilesCompared:
+    """The walk is over: this many files are to be read, out of ``total``."""
+
+    total: int
+    to_index: int
+    removed: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileIndexed:
+    """One more file is in the index."""
+
+    path: PurePosixPath
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileSkipped:
+    """A file was passed over."""
+
+    path: PurePosixPath
+    reason: SkipReason
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFinished:
+    """The index equals the working tree as the walk saw it."""
+
+    stats: IndexStats
+
+
+IndexEvent: TypeAlias = FilesCompared | FileIndexed | FileSkipped | IndexFinished
+
+
+def text_digest(text: str) -> str:
+    """Return the SHA-256 of the text in hexadecimal; equal digests mean equal text."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,142 @@
+"""Conversations: sessions, turns, answers, citations and receipts."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from coding_assistant.domain.code import Chunk
+from coding_assistant.domain.models import Finish
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A chunk shown to the model under a number that holds for the whole conversation."""
+
+    number: int
+    chunk: Chunk
+    digest: str
+
+
+class CitationState(StrEnum):
+    """How a cited source compares with the working tree."""
+
+    VERIFIED = "verified"
+    MOVED = "moved"
+    CHANGED = "changed"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A source that the answer uses; the lines are today's where the text has moved."""
+
+    source: Source
+    start_line: int
+    end_line: int
+    state: CitationState
+
+    @property
+    def location(self) -> str:
+        """``path:start-end`` of the cited lines, as they stand now."""
+        return f"{self.source.chunk.path}:{self.start_line}-{self.end_line}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptSection:
+    """The tokens that one part of the prompt took."""
+
+    name: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Something that was left out of the prompt, and why."""
+
+    what: str
+    reason: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the model read for an answer, in tokens; nothing is left out without a line here."""
+
+    limit: int
+    reserved: int
+    sections: tuple[ReceiptSection, ...]
+    dropped: tuple[Dropped, ...] = ()
+    cached: int = 0
+    new: int = 0
+    freshness: str = ""
+
+    @property
+    def used(self) -> int:
+        """The length of the prompt."""
+        return sum(section.tokens for section in self.sections)
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where the time of an answer went, in seconds, and how much was written."""
+
+    searching: float = 0.0
+    loading: float = 0.0
+    reading: float = 0.0
+    writing: float = 0.0
+    first_token: float = 0.0
+    total: float = 0.0
+    written_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model said, or as much of it as there is."""
+
+    text: str
+    finish: Finish
+    model: str
+    finished_at: datetime
+    citations: tuple[Citation, ...] = ()
+    unknown_citations: tuple[int, ...] = ()
+    receipt: Receipt | None = None
+    timings: Timings = field(default_factory=Timings)
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A question and its answer. No answer: the model is at work, or has not begun."""
+
+    id: str
+    conversation_id: str
+    number: int
+    question: str
+    asked_at: datetime
+    sources: tuple[Source, ...] = ()
+    answer: Answer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A person's sitting: it holds conversations that do not see each other."""
+
+    id: str
+    created_at: datetime
+    last_active_at: datetime
+    conversation_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A conversation about a project, without its turns."""
+
+    id: str
+    session_id: str
+    project_id: str
+    title: str
+    created_at: datetime
+    updated_at: datetime
+    pinned: bool = False
+    archived: bool = False
+    turn_count: int = 0

@@ -1,0 +1,91 @@
+"""The events of one answer, from the kept question to the kept answer."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from coding_assistant.domain.conversations import Citation, Source, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerStarted:
+    """The question is on disk; the answer will have these ids."""
+
+    session_id: str
+    turn: Turn
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Indexing:
+    """The index is being brought up to date: ``done`` of ``total`` changed files."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourcesFound:
+    """What the model will read, so that the user can read it meanwhile."""
+
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLoading:
+    """The engine is starting; the prompt waits for it."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The model reads the prompt; ``remaining_seconds`` is known once it has a speed."""
+
+    done: int
+    total: int
+    cached: int
+    remaining_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """A piece of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CitationFound:
+    """A source that the finished answer uses."""
+
+    citation: Citation
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFinished:
+    """The answer is on disk. The last event of an answer that did not fail."""
+
+    session_id: str
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFailed:
+    """The answer ended early; what there was of it is on disk. The last event."""
+
+    code: str
+    message: str
+    hint: str
+
+
+AnswerEvent: TypeAlias = (
+    AnswerStarted
+    | Indexing
+    | SourcesFound
+    | ModelLoading
+    | Reading
+    | TextDelta
+    | CitationFound
+    | AnswerFinished
+    | AnswerFailed
+)
