@@ -1,0 +1,173 @@
+"""Conversations into tokens, exactly: a message can never become a control token.
+
+Control tokens are looked up in the vocabulary by name; all else is tokenised as text by the engine's own
+tokenizer. For texts that name no control token the outcome is what llama.cpp makes of the whole rendered
+prompt, so that a model reads what it was trained on. Knows nothing of processes and HTTP.
+"""
+
+import re
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from coding_assistant.domain import Message
+from coding_assistant.errors import InvalidModel
+from coding_assistant.inference.gguf import Vocabulary
+from coding_assistant.inference.prompt_format import FAMILIES, Control, PromptFormat, Stretch, broken
+
+# Types of tokens in a GGUF vocabulary.
+_CONTROL: Final = 3
+_USER_DEFINED: Final = 4
+
+# User-defined tokens are read in plain text too. Most are harmless there (runs of spaces, HTML tags);
+# those of this shape are structure, such as Qwen's <|fim_prefix|>.
+_MARKUP: Final = re.compile(r"<\|.+\|>")
+
+# What C calls a space: llama.cpp drops these after a control token that strips its right side.
+_SPACES: Final = " \t\n\v\f\r"
+
+# Some 10 MB of integers, for ten conversations that fill 30,000 tokens of context each.
+_REMEMBERED_TOKENS: Final = 300_000
+
+
+class Tokenizer(Protocol):
+    """The tokenizer of a loaded model."""
+
+    async def tokenize(
+        self, text: str, *, parse_special: bool = False, add_special: bool = False
+    ) -> tuple[int, ...]:
+        """Return the tokens of the text.
+
+        ``parse_special`` reads the names of control tokens as such, ``add_special`` adds the tokens that
+        begin and end every text of the model.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class VocabularyTraits:
+    """What encoding in one format must know of a vocabulary.
+
+    ``controls`` are the format's control tokens by name. ``guarded`` are the names of all tokens that a
+    message must never hold. ``beginning`` is what every text begins with: BOS, or nothing.
+    ``strips_right`` are the control tokens that swallow the spaces after them, as Phi-3's do.
+    """
+
+    controls: Mapping[str, int]
+    guarded: Mapping[int, str]
+    beginning: tuple[int, ...]
+    strips_right: frozenset[str]
+
+
+def guarded_tokens(vocabulary: Vocabulary) -> dict[int, str]:
+    """Return the tokens that are structure and never text."""
+    return {
+        number: name
+        for number, (name, kind) in enumerate(zip(vocabulary.tokens, vocabulary.types, strict=True))
+        if kind == _CONTROL or (kind == _USER_DEFINED and _MARKUP.fullmatch(name))
+    }
+
+
+async def read_traits(
+    tokenizer: Tokenizer, vocabulary: Vocabulary, prompt_format: PromptFormat
+) -> VocabularyTraits:
+    """Learn about the vocabulary, by asking the tokenizer what a GGUF file does not say.
+
+    Raises ``InvalidModel`` when the format has a control token that the vocabulary lacks.
+    """
+    numbers = {name: number for number, name in enumerate(vocabulary.tokens)}
+    missing = [name for name in prompt_format.controls if name not in numbers]
+    if missing:
+        raise InvalidModel(
+            f"The model has no token {missing[0]}, which the prompt format {prompt_format.name} needs.",
+            hint=f"Set prompt_format of this model to auto or to another of {', '.join(FAMILIES)}.",
+        )
+    controls = {name: numbers[name] for name in prompt_format.controls}
+    guarded = guarded_tokens(vocabulary) | {number: name for name, number in controls.items()}
+    word = await tokenizer.tokenize("x")
+    whole = await tokenizer.tokenize("x", add_special=True)
+    begins_at = next((n for n in range(len(whole)) if whole[n : n + len(word)] == word), 0)
+    strips_right = frozenset(
+        [
+            name
+            for name, number in controls.items()
+            if await tokenizer.tokenize(f"{name}\nx", parse_special=True) == (number, *word)
+        ]
+    )
+    return VocabularyTraits(controls, guarded, whole[:begins_at], strips_right)
+
+
+class PromptEncoder:
+    """Encodes the conversations of one loaded model, and remembers the tokens of their texts."""
+
+    def __init__(self, tokenizer: Tokenizer, prompt_format: PromptFormat, traits: VocabularyTraits) -> None:
+        self._tokenizer = tokenizer
+        self._format = prompt_format
+        self._traits = traits
+        self._remembered: OrderedDict[str, tuple[int, ...]] = OrderedDict()
+        self._remembered_tokens = 0
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """The strings that end an answer, should the model write a control token's name as text."""
+        return self._format.stop
+
+    async def tokenize(self, text: str) -> tuple[int, ...]:
+        """Return the tokens of plain text; none of them is a control token."""
+        if not text:
+            return ()
+        tokens = self._remembered.get(text)
+        if tokens is None:
+            tokens = await self._tokenizer.tokenize(text)
+            if not self._traits.guarded.keys().isdisjoint(tokens):
+                names = {self._traits.guarded[token] for token in tokens if token in self._traits.guarded}
+                tokens = await self._tokenizer.tokenize(broken(text, sorted(names)))
+            self._remember(text, tokens)
+        else:
+            self._remembered.move_to_end(text)
+        return tokens
+
+    async def encode(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Return the prompt's tokens, ending where the answer begins: ``protocols.Engine.encode``."""
+        tokens = list(self._traits.beginning)
+        # The text since the last control token, which the next one continues across a stretch's end.
+        open_text = ""
+        strips = False
+        for segment in self._without_second_beginning(self._format.stretches(messages)):
+            if isinstance(segment, Control):
+                tokens.append(self._traits.controls[segment.name])
+                open_text, strips = "", segment.name in self._traits.strips_right
+            else:
+                text = segment.text.lstrip(_SPACES) if strips and not open_text else segment.text
+                tokens += await self._continuation(open_text, text)
+                open_text += text
+        return tuple(tokens)
+
+    def _without_second_beginning(self, stretches: Sequence[Stretch]) -> Stretch:
+        """Return all segments in order, less a BOS that the template writes and the vocabulary adds."""
+        segments = tuple(segment for stretch in stretches for segment in stretch)
+        first = segments[0]
+        if isinstance(first, Control) and (self._traits.controls[first.name],) == self._traits.beginning:
+            return segments[1:]
+        return segments
+
+    async def _continuation(self, before: str, text: str) -> tuple[int, ...]:
+        """Return the tokens that the text adds to those of ``before``, which stay as they are.
+
+        Tokenised together, because a SentencePiece vocabulary puts a space before a text that stands
+        alone. Apart only where a token would reach over the seam, as when an answer begins with a line
+        break: the engine has read ``before`` already.
+        """
+        head = await self.tokenize(before)
+        whole = await self.tokenize(before + text)
+        if whole[: len(head)] == head:
+            return whole[len(head) :]
+        return await self.tokenize(text)
+
+    def _remember(self, text: str, tokens: tuple[int, ...]) -> None:
+        self._remembered[text] = tokens
+        self._remembered_tokens += len(tokens)
+        while self._remembered_tokens > _REMEMBERED_TOKENS:
+            _, forgotten = self._remembered.popitem(last=False)
+            self._remembered_tokens -= len(forgotten)

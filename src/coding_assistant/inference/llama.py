@@ -1,0 +1,268 @@
+"""LlamaEngine: a GGUF model behind ``protocols.Engine``, in a process of its own.
+
+Loads at the first call that needs the model, starts the process anew when it has died, and gives up when it
+dies again and again. Knows nothing of conversations: which slot goes to whom is decided with ``slots``.
+"""
+
+import os
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import anyio
+import anyio.to_thread
+import psutil
+
+from coding_assistant.domain import EngineEvent, EngineInfo, GenerationRequest, Message, ModelSpec
+from coding_assistant.errors import (
+    CodingAssistantError,
+    EngineDied,
+    EngineUnavailable,
+    InvalidModel,
+    InvalidRequest,
+)
+from coding_assistant.inference import gguf, memory, prompt_format
+from coding_assistant.inference.encoding import PromptEncoder, guarded_tokens, read_traits
+from coding_assistant.inference.gguf import Vocabulary
+from coding_assistant.inference.prompt_format import PromptFormat
+from coding_assistant.inference.server_client import ServerClient, ServerLost
+from coding_assistant.inference.server_process import ServerProcess
+from coding_assistant.inference.server_protocol import ServerSettings
+
+MOST_DEATHS: Final = 3
+DEATHS_WITHIN_SECONDS: Final = 300.0
+
+# A batch takes a 7B model on two old cores some ten seconds; a machine that swaps is several times slower.
+PATIENCE_SECONDS: Final = 180.0
+
+# While a batch is read no other slot writes and no cancellation is seen, and llama.cpp's 2,048 tokens are
+# half a minute on a CPU. Measured in CPU time a token: 64 costs 2 % more than 256, and 32 costs 15 % more.
+BATCH_TOKENS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How to run a model.
+
+    ``context_tokens`` is what one conversation may hold, prompt and answer together: every one of the
+    ``slots`` has so much, and memory is taken for all of them at once. ``threads`` None: one a physical core.
+    ``patience_seconds`` is how long the engine may make no progress on anything before it counts as hung.
+    """
+
+    slots: int
+    context_tokens: int
+    batch_tokens: int = BATCH_TOKENS
+    threads: int | None = None
+    gpu_layers: int = 0
+    log_file: Path | None = None
+    patience_seconds: float = PATIENCE_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A model in memory, and what speaks for it."""
+
+    process: ServerProcess
+    client: ServerClient
+    encoder: PromptEncoder
+    info: EngineInfo
+
+    async def end(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await self.process.stop()
+            await self.client.close()
+
+
+class Deaths:
+    """Remembers how the engine died lately, so that a hopeless one is not started for ever."""
+
+    def __init__(self) -> None:
+        self._recent: deque[tuple[float, CodingAssistantError]] = deque(maxlen=MOST_DEATHS)
+
+    def add(self, reason: CodingAssistantError) -> None:
+        """Count one more."""
+        self._recent.append((time.monotonic(), reason))
+
+    def forget(self) -> None:
+        """Start afresh, as after somebody closed the engine on purpose."""
+        self._recent.clear()
+
+    def refuse_if_many(self) -> None:
+        """Raise ``EngineUnavailable``, with the last reason, while there are too many of late."""
+        if len(self._recent) < MOST_DEATHS:
+            return
+        first, last = self._recent[0], self._recent[-1]
+        if time.monotonic() - first[0] < DEATHS_WITHIN_SECONDS:
+            raise EngineUnavailable(
+                f"The engine died {MOST_DEATHS} times within {DEATHS_WITHIN_SECONDS / 60:.0f} minutes and is "
+                f"not started for now. The last time: {last[1].message}",
+                hint=last[1].hint,
+            )
+
+
+class LlamaEngine:
+    """A model that llama.cpp runs: ``protocols.Engine``."""
+
+    def __init__(self, spec: ModelSpec, file: Path, options: EngineOptions) -> None:
+        self._spec = spec
+        self._file = file.absolute()
+        self._options = options
+        self._loaded: _Loaded | None = None
+        self._loading = anyio.Lock()
+        self._deaths = Deaths()
+
+    @property
+    def name(self) -> str:
+        """The model's name in the catalog."""
+        return self._spec.name
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the next question finds the model ready."""
+        return self._loaded is not None and self._loaded.process.is_running
+
+    @property
+    def process_id(self) -> int | None:
+        """The process that holds the model, for measuring its memory; None when there is none."""
+        return self._loaded.process.pid if self._loaded is not None else None
+
+    async def load(self) -> EngineInfo:
+        """Load the model unless it is loaded; concurrent callers wait for one and the same process."""
+        return (await self._ready()).info
+
+    async def tokenize(self, text: str) -> tuple[int, ...]:
+        """Return the tokens of plain text."""
+        async with self._working() as loaded:
+            return await loaded.encoder.tokenize(text)
+
+    async def encode(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Return the prompt's tokens in the model's own format."""
+        async with self._working() as loaded:
+            return await loaded.encoder.encode(messages)
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[EngineEvent, None]:
+        """Continue the prompt. Closing the generator stops the model within a second and one batch."""
+        if not 0 <= request.slot < self._options.slots:
+            raise InvalidRequest(f"There is no slot {request.slot}: the engine has {self._options.slots}.")
+        async with self._working() as loaded:
+            stop = tuple(dict.fromkeys((*request.stop, *loaded.encoder.stop)))
+            async with aclosing(loaded.client.complete(replace(request, stop=stop))) as events:
+                async for event in events:
+                    yield event
+
+    async def busy_slots(self) -> int:
+        """Return how many slots read or write at this moment."""
+        async with self._working() as loaded:
+            return await loaded.client.busy_slots()
+
+    async def close(self) -> None:
+        """End the process, which frees the memory. A later call loads the model again."""
+        async with self._loading:
+            self._deaths.forget()
+            loaded, self._loaded = self._loaded, None
+            if loaded is not None:
+                await loaded.end()
+
+    @asynccontextmanager
+    async def _working(self) -> AsyncIterator[_Loaded]:
+        """Load the model if need be; a server lost inside becomes the reason why its process ended."""
+        loaded = await self._ready()
+        try:
+            yield loaded
+        except ServerLost:
+            raise await self._reason_lost(loaded) from None
+
+    async def _ready(self) -> _Loaded:
+        async with self._loading:
+            if self._loaded is not None and not self._loaded.process.is_running:
+                await self._bury(self._loaded)  # it died while nobody looked
+            if self._loaded is None:
+                self._deaths.refuse_if_many()
+                try:
+                    self._loaded = await self._start()
+                except EngineDied as death:
+                    self._deaths.add(death)
+                    raise
+            return self._loaded
+
+    async def _reason_lost(self, loaded: _Loaded) -> CodingAssistantError:
+        async with self._loading:
+            # A reader who leaves now must not leave a hung process to the next one.
+            with anyio.CancelScope(shield=True):
+                reason = await self._bury(loaded)
+        return reason
+
+    async def _bury(self, loaded: _Loaded) -> CodingAssistantError:
+        """Clear a dead process away and return its reason; the first to find it dead counts the death."""
+        reason = await loaded.process.reason_it_ended()
+        await loaded.client.close()
+        if self._loaded is loaded:
+            self._loaded = None
+            self._deaths.add(reason)
+        return reason
+
+    async def _start(self) -> _Loaded:
+        """Check the file, the format and the memory, then load. What fails leaves no process."""
+        options = self._options
+        header = await anyio.to_thread.run_sync(gguf.read_header, self._file)
+        vocabulary = await anyio.to_thread.run_sync(gguf.read_vocabulary, self._file)
+        known_format = self._known_format(header.chat_template)
+        context_tokens = min(options.context_tokens, header.context_length)
+        plan = memory.plan_memory(
+            header, context_tokens=context_tokens, slots=options.slots, batch_tokens=options.batch_tokens
+        )
+        memory.require_fit(plan, context_tokens=context_tokens, slots=options.slots)
+        settings = ServerSettings(
+            model_file=str(self._file),
+            slots=options.slots,
+            context_tokens=context_tokens,
+            batch_tokens=options.batch_tokens,
+            threads=options.threads or default_threads(),
+            gpu_layers=options.gpu_layers,
+        )
+        process = await ServerProcess.start(settings, log_file=options.log_file)
+        client = ServerClient(process.url, process.api_key, patience_seconds=options.patience_seconds)
+        try:
+            encoder = await _encoder(client, vocabulary, known_format)
+            info = EngineInfo(self.name, await client.context_tokens(), options.slots)
+        except ServerLost:
+            raise await process.reason_it_ended() from None
+        except BaseException:  # also a cancellation: a process that nobody knows must not live on
+            await process.stop()
+            raise
+        return _Loaded(process, client, encoder, info)
+
+    def _known_format(self, chat_template: str | None) -> PromptFormat | None:
+        """Return the format that is set, or that the template is recognised as; None for a foreign one."""
+        if self._spec.prompt_format != prompt_format.AUTO:
+            return prompt_format.named_format(self._spec.prompt_format)
+        if not chat_template:
+            families = ", ".join(prompt_format.FAMILIES)
+            raise InvalidModel(
+                f"The file of the model {self.name} has no chat template.",
+                hint=f"Set prompt_format of this model to the family that it was trained as: {families}.",
+            )
+        return prompt_format.recognised_format(chat_template)
+
+
+def default_threads() -> int:
+    """Return one thread a physical core that this process may use: a second on the same core slows both."""
+    cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
+    return min(cores, allowed)
+
+
+async def _encoder(
+    client: ServerClient, vocabulary: Vocabulary, known_format: PromptFormat | None
+) -> PromptEncoder:
+    """Return the encoder for the format, derived from the file's own template where it is a foreign one."""
+    used_format = known_format or prompt_format.derived_format(
+        await client.apply_template(prompt_format.PROBES),
+        await client.apply_template(prompt_format.PROBES[1:]),
+        tuple(guarded_tokens(vocabulary).values()),
+    )
+    return PromptEncoder(client, used_format, await read_traits(client, vocabulary, used_format))

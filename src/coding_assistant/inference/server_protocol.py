@@ -1,0 +1,50 @@
+"""What the two sides of the engine's process say to each other, a JSON line each.
+
+The parent writes one ``ServerSettings`` to the child's standard input and keeps it open; the child writes
+one ``ServerReady`` to its standard output. Standard library only: the child starts with it.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """How the child is to run the model.
+
+    ``context_tokens`` is what each slot holds. ``api_key`` is what every request must show; it travels here
+    because arguments and environments can be read by others.
+    """
+
+    model_file: str
+    slots: int
+    context_tokens: int
+    batch_tokens: int
+    threads: int
+    gpu_layers: int
+    api_key: str = ""
+
+    def to_line(self) -> bytes:
+        """Return the settings as they travel."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def from_line(cls, line: bytes) -> "ServerSettings":
+        """Read what ``to_line`` wrote; raises ``TypeError`` or ``ValueError`` for anything else."""
+        return cls(**json.loads(line))
+
+
+@dataclass(frozen=True, slots=True)
+class ServerReady:
+    """The model is loaded and the server answers at this address."""
+
+    url: str
+
+    def to_line(self) -> bytes:
+        """Return the announcement as it travels."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def from_line(cls, line: bytes) -> "ServerReady":
+        """Read what ``to_line`` wrote; raises ``TypeError`` or ``ValueError`` for anything else."""
+        return cls(**json.loads(line))

@@ -1,0 +1,196 @@
+import re
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coding_assistant.domain import Message, Role
+from coding_assistant.errors import InvalidModel
+from coding_assistant.inference.encoding import PromptEncoder, read_traits
+from coding_assistant.inference.gguf import Vocabulary
+from coding_assistant.inference.prompt_format import CHATML, FAMILIES, PHI3, PromptFormat
+
+NORMAL, CONTROL, USER_DEFINED = 1, 3, 4
+
+CONTROLS = tuple(dict.fromkeys(name for family in FAMILIES.values() for name in family.controls))
+MERGES = ("\n\n", "  ", "\n ", "ab")  # as a real vocabulary has them, also over the seam of two texts
+CHARACTERS = tuple(map(chr, range(128)))
+
+
+class ToyTokenizer:
+    """Greedy longest match over a small vocabulary, with the quirks of llama.cpp's that matter here."""
+
+    def __init__(
+        self,
+        *,
+        beginning: str | None = None,
+        space_prefix: bool = False,
+        strips_right: bool = False,
+        reads_markup_in_text: bool = False,
+    ) -> None:
+        tokens = (*CONTROLS, *MERGES, *CHARACTERS, "\N{ZERO WIDTH SPACE}")
+        self._read_in_text = tuple(name for name in CONTROLS if reads_markup_in_text and "|" in name)
+        kinds = [USER_DEFINED if name in self._read_in_text else CONTROL for name in CONTROLS]
+        self.vocabulary = Vocabulary(tokens, (*kinds, *[NORMAL] * (len(tokens) - len(CONTROLS))))
+        self._beginning = beginning
+        self._space_prefix = space_prefix
+        self._strips_right = strips_right
+        self._pieces = re.compile("|".join(map(re.escape, MERGES)) + "|.", re.DOTALL)
+        self.calls = 0
+
+    async def tokenize(
+        self, text: str, *, parse_special: bool = False, add_special: bool = False
+    ) -> tuple[int, ...]:
+        self.calls += 1
+        begin = [self._beginning] if add_special and self._beginning else []
+        read = CONTROLS if parse_special else self._read_in_text
+        parts = re.split("(" + "|".join(map(re.escape, read)) + ")", text) if read else [text]
+        pieces: list[str] = []
+        for part in parts:
+            if part in read:
+                pieces.append(part)
+            else:
+                strip = self._strips_right and pieces
+                pieces += self._plain(part.lstrip() if strip else part)
+        return self._numbers([*begin, *pieces])
+
+    def _plain(self, text: str) -> list[str]:
+        return self._pieces.findall(" " + text if text and self._space_prefix else text)
+
+    def _numbers(self, pieces: list[str]) -> tuple[int, ...]:
+        known = {token: number for number, token in enumerate(self.vocabulary.tokens)}
+        return tuple(known.get(piece, 0x10000 + ord(piece[0])) for piece in pieces)
+
+
+async def encoder(tokenizer: ToyTokenizer, prompt_format: PromptFormat) -> PromptEncoder:
+    traits = await read_traits(tokenizer, tokenizer.vocabulary, prompt_format)
+    return PromptEncoder(tokenizer, prompt_format, traits)
+
+
+def control_count(tokens: tuple[int, ...]) -> int:
+    return sum(token < len(CONTROLS) for token in tokens)
+
+
+tokenizers = st.builds(
+    ToyTokenizer,
+    beginning=st.sampled_from([None, "<s>"]),
+    space_prefix=st.booleans(),
+    strips_right=st.booleans(),
+    reads_markup_in_text=st.booleans(),
+)
+formats = st.sampled_from([*FAMILIES.values()])
+texts = st.lists(st.sampled_from([*CONTROLS, *MERGES, "\n", " ", "word", "é", "[INST]"]), max_size=6).map(
+    "".join
+)
+exchanges = st.lists(st.tuples(texts, texts), max_size=3)
+
+
+def conversation(system: str, exchanges: list[tuple[str, str]], question: str) -> list[Message]:
+    messages = [Message(Role.SYSTEM, system)]
+    for asked, answered in exchanges:
+        messages += [Message(Role.USER, asked), Message(Role.ASSISTANT, answered)]
+    return [*messages, Message(Role.USER, question)]
+
+
+@given(tokenizers, formats, texts, exchanges, texts)
+def test_hostile_texts_make_no_more_control_tokens_than_harmless_ones(
+    tokenizer: ToyTokenizer,
+    prompt_format: PromptFormat,
+    system: str,
+    said: list[tuple[str, str]],
+    question: str,
+) -> None:
+    async def run() -> None:
+        encode = (await encoder(tokenizer, prompt_format)).encode
+        hostile = await encode(conversation(system, said, question))
+        plain = await encode(conversation("word", [("word", "word")] * len(said), "word"))
+        assert control_count(hostile) == control_count(plain)
+
+    anyio.run(run)
+
+
+@given(tokenizers, formats, texts, exchanges, texts)
+def test_encoding_is_append_only(
+    tokenizer: ToyTokenizer,
+    prompt_format: PromptFormat,
+    system: str,
+    said: list[tuple[str, str]],
+    question: str,
+) -> None:
+    async def run() -> None:
+        # Two encoders: what one has remembered must not be what makes it hold.
+        whole = await (await encoder(tokenizer, prompt_format)).encode(conversation(system, said, question))
+        for turn, (asked, _) in enumerate(said):
+            fresh = await encoder(tokenizer, prompt_format)
+            begun = await fresh.encode(conversation(system, said[:turn], asked))
+            assert whole[: len(begun)] == begun
+
+    anyio.run(run)
+
+
+words = st.lists(st.sampled_from(["word", "ab", "\n", "  ", "x"]), max_size=5).map(
+    lambda pieces: "w" + "".join(pieces) + "w"
+)
+
+
+@given(tokenizers, formats, words, st.lists(st.tuples(words, words), max_size=3), words)
+def test_harmless_texts_become_what_the_whole_rendered_prompt_would(
+    tokenizer: ToyTokenizer,
+    prompt_format: PromptFormat,
+    system: str,
+    said: list[tuple[str, str]],
+    question: str,
+) -> None:
+    messages = conversation(system, said, question)
+    rendered = "".join(
+        getattr(segment, "name", "") or getattr(segment, "text", "")
+        for stretch in prompt_format.stretches(messages)
+        for segment in stretch
+    )
+
+    async def run() -> None:
+        ours = await (await encoder(tokenizer, prompt_format)).encode(messages)
+        assert ours == await tokenizer.tokenize(rendered, parse_special=True, add_special=True)
+
+    anyio.run(run)
+
+
+@given(tokenizers, texts)
+def test_plain_text_holds_no_control_token(tokenizer: ToyTokenizer, text: str) -> None:
+    async def run() -> None:
+        assert control_count(await (await encoder(tokenizer, CHATML)).tokenize(text)) == 0
+
+    anyio.run(run)
+
+
+def test_a_token_that_begins_every_text_stands_there_once() -> None:
+    async def run() -> None:
+        tokenizer = ToyTokenizer(beginning="<|im_start|>")  # the format writes it, and so does the vocabulary
+        tokens = await (await encoder(tokenizer, CHATML)).encode([Message(Role.USER, "hi")])
+        assert tokens[0] == CONTROLS.index("<|im_start|>") != tokens[1]
+
+    anyio.run(run)
+
+
+def test_what_was_encoded_before_is_not_tokenised_again() -> None:
+    async def run() -> None:
+        tokenizer = ToyTokenizer()
+        encode = (await encoder(tokenizer, CHATML)).encode
+        await encode(conversation("s", [("a", "b")], "c"))
+        before = tokenizer.calls
+        await encode(conversation("s", [("a", "b")], "c"))
+        assert tokenizer.calls == before
+
+    anyio.run(run)
+
+
+def test_a_vocabulary_without_the_formats_tokens_is_refused() -> None:
+    async def run() -> None:
+        tokenizer = ToyTokenizer()
+        bare = Vocabulary(CHARACTERS, (NORMAL,) * len(CHARACTERS))
+        with pytest.raises(InvalidModel, match="phi3") as refused:
+            await read_traits(tokenizer, bare, PHI3)
+        assert "prompt_format" in refused.value.hint
+
+    anyio.run(run)

@@ -1,0 +1,221 @@
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coding_assistant.domain import Message, Role
+from coding_assistant.errors import InvalidModel, InvalidRequest, InvalidSetting
+from coding_assistant.inference.prompt_format import (
+    CHATML,
+    FAMILIES,
+    LLAMA2,
+    LLAMA3,
+    PHI3,
+    PROBES,
+    Control,
+    PromptFormat,
+    Stretch,
+    derived_format,
+    named_format,
+    recognised_format,
+)
+
+CONVERSATION = (
+    Message(Role.SYSTEM, "Be brief."),
+    Message(Role.USER, "Who?"),
+    Message(Role.ASSISTANT, "You."),
+    Message(Role.USER, "Why?"),
+)
+
+EXPECTED = {
+    "phi3": (
+        "<|system|>\nBe brief.<|end|>\n<|user|>\nWho?<|end|>\n<|assistant|>\n"
+        "You.<|end|>\n<|user|>\nWhy?<|end|>\n<|assistant|>\n"
+    ),
+    "llama2": (
+        "[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nWho? [/INST] You. </s><s>[INST] Why? [/INST]"
+        # the <s> that begins the whole is added by the vocabulary
+    ),
+    "llama3": (
+        "<|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\nWho?<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\nYou.<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\nWhy?<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n"
+    ),
+    "chatml": (
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWho?<|im_end|>\n"
+        "<|im_start|>assistant\nYou.<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n"
+    ),
+}
+
+families = st.sampled_from(list(FAMILIES.values()))
+names = [name for family in FAMILIES.values() for name in (*family.controls, *family.markers)]
+texts = st.lists(st.one_of(st.text(max_size=20), st.sampled_from(names))).map("".join)
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> list[Message]:
+    exchanges = draw(st.lists(st.tuples(texts, texts), max_size=4))
+    messages = [Message(Role.SYSTEM, draw(texts))] if draw(st.booleans()) else []
+    for question, answer in exchanges:
+        messages += [Message(Role.USER, question), Message(Role.ASSISTANT, answer)]
+    return [*messages, Message(Role.USER, draw(texts))]
+
+
+def rendered(stretches: Sequence[Stretch]) -> str:
+    return "".join(
+        segment.name if isinstance(segment, Control) else segment.text
+        for stretch in stretches
+        for segment in stretch
+    )
+
+
+def controls(stretches: Sequence[Stretch]) -> list[str]:
+    return [s.name for stretch in stretches for s in stretch if isinstance(s, Control)]
+
+
+def harmless(messages: Sequence[Message]) -> list[Message]:
+    return [Message(message.role, "word") for message in messages]
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
+def test_a_conversation_is_written_as_the_familys_reference_template_writes_it(family: PromptFormat) -> None:
+    assert rendered(family.stretches(CONVERSATION)) == EXPECTED[family.name]
+
+
+@pytest.mark.parametrize(
+    ("family", "expected"),
+    [
+        (PHI3, "<|user|>\nWho?<|end|>\n<|assistant|>\n"),
+        (LLAMA2, "[INST] Who? [/INST]"),
+        (CHATML, "<|im_start|>user\nWho?<|im_end|>\n<|im_start|>assistant\n"),
+    ],
+)
+def test_a_question_needs_no_system_text(family: PromptFormat, expected: str) -> None:
+    assert rendered(family.stretches([Message(Role.USER, "Who?")])) == expected
+
+
+@given(families, conversations())
+def test_no_message_adds_a_control_token(family: PromptFormat, messages: list[Message]) -> None:
+    assert controls(family.stretches(messages)) == controls(family.stretches(harmless(messages)))
+
+
+@given(conversations())
+def test_no_message_forges_a_marker_of_llama2(messages: list[Message]) -> None:
+    hostile, plain = (rendered(LLAMA2.stretches(each)) for each in (messages, harmless(messages)))
+
+    assert [hostile.count(marker) for marker in LLAMA2.markers] == [
+        plain.count(marker) for marker in LLAMA2.markers
+    ]
+
+
+@given(families, conversations(), texts, texts)
+def test_a_longer_conversation_only_adds_stretches(
+    family: PromptFormat, messages: list[Message], answer: str, question: str
+) -> None:
+    longer = [*messages, Message(Role.ASSISTANT, answer), Message(Role.USER, question)]
+
+    assert family.stretches(longer)[:-1] == family.stretches(messages)
+
+
+@given(conversations())
+def test_chatml_keeps_every_character(messages: list[Message]) -> None:
+    text = rendered(CHATML.stretches(messages))
+
+    position = 0
+    for message in messages:
+        position = text.index(message.text, position) + len(message.text)
+
+
+def test_a_question_that_was_never_answered_is_answered_with_nothing() -> None:
+    interrupted = [Message(Role.USER, "Who?"), Message(Role.USER, "Why?")]
+
+    assert CHATML.stretches(interrupted) == CHATML.stretches(
+        [Message(Role.USER, "Who?"), Message(Role.ASSISTANT, ""), Message(Role.USER, "Why?")]
+    )
+
+
+@pytest.mark.parametrize(
+    "roles",
+    [
+        [],
+        [Role.SYSTEM],
+        [Role.ASSISTANT, Role.USER],
+        [Role.USER, Role.ASSISTANT],
+        [Role.USER, Role.SYSTEM],
+        [Role.USER, Role.ASSISTANT, Role.ASSISTANT, Role.USER],
+    ],
+)
+def test_an_order_that_is_no_conversation_is_refused(roles: list[Role]) -> None:
+    with pytest.raises(InvalidRequest):
+        CHATML.stretches([Message(role, "text") for role in roles])
+
+
+def test_a_format_is_found_by_name() -> None:
+    assert named_format("llama3") is LLAMA3
+    with pytest.raises(InvalidSetting, match="'alpaca'") as refused:
+        named_format("alpaca")
+    assert "chatml" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("template", "family"),
+    [
+        (
+            "{% for m in messages %}{{'<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>'}}",
+            CHATML,
+        ),
+        (
+            "{{'<|start_header_id|>'+m['role']+'<|end_header_id|>\n\n'+ m['content'] | trim + '<|eot_id|>'}}",
+            LLAMA3,
+        ),
+        ("{{'<|system|>\\n'}}{{'<|user|>\\n' + m + '<|end|>\\n'}}{{'<|assistant|>\\n'}}", PHI3),
+        ("{{'<<SYS>>\\n' + s + '\\n<</SYS>>\\n\\n'}}{{bos_token + '[INST] ' + c + ' [/INST]'}}", LLAMA2),
+        ("{{'<|im_start|>' + role + '<|im_sep|>' + content + '<|im_end|>'}}", None),
+        ("{{bos_token + '[INST] ' + content + ' [/INST]'}}", None),
+        ("{{'<|user|>' + '\\n' + content + '<|end|>' + '\\n' + '<|assistant|>' + '\\n'}}", None),
+        ("{{ '<start_of_turn>' + role }}", None),
+    ],
+)
+def test_a_template_is_recognised_as_its_family_or_not_at_all(
+    template: str, family: PromptFormat | None
+) -> None:
+    assert recognised_format(template) is family
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
+def test_a_format_can_be_derived_from_what_its_template_renders(family: PromptFormat) -> None:
+    derived = derived_format(
+        rendered(family.stretches(PROBES)), rendered(family.stretches(PROBES[1:])), [*names, "<unused>"]
+    )
+
+    assert rendered(derived.stretches(CONVERSATION)) == EXPECTED[family.name]
+    assert set(derived.controls) >= set(family.controls)
+
+
+def test_a_template_without_a_system_role_puts_the_text_before_the_first_question() -> None:
+    def merged(messages: Sequence[Message]) -> str:
+        turns = messages[1:] if messages[0].role is Role.SYSTEM else messages
+        opening = f"{messages[0].text}\n" if messages[0].role is Role.SYSTEM else ""
+        said = [f"<Q>{m.text}" if m.role is Role.USER else f"<A>{m.text}" for m in turns]
+        return said[0].replace("<Q>", f"<Q>{opening}") + "".join(said[1:]) + "<A>"
+
+    derived = derived_format(merged(PROBES), merged(PROBES[1:]), ["<Q>", "<A>"])
+
+    assert rendered(derived.stretches(CONVERSATION)) == "<Q>Be brief.\nWho?<A>You.<Q>Why?<A>"
+
+
+@pytest.mark.parametrize(
+    "rendering",
+    [
+        "nothing of it",
+        "".join(probe.text for probe in reversed(PROBES)),
+        "".join(probe.text for probe in (*PROBES, PROBES[0])),
+    ],
+)
+def test_a_template_that_drops_reorders_or_repeats_messages_is_refused(rendering: str) -> None:
+    with pytest.raises(InvalidModel) as refused:
+        derived_format(rendering, rendering, [])
+    assert "prompt_format" in refused.value.hint
