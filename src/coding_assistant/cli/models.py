@@ -13,7 +13,7 @@ from coding_assistant.cli.options import JsonOption, read_settings
 from coding_assistant.cli.progress import progress_line
 from coding_assistant.cli.rendering import duration
 from coding_assistant.cli.screen import Screen, Span, standard_error, standard_output
-from coding_assistant.cli.weights import described, pull
+from coding_assistant.cli.weights import described, pull, starter_notice
 from coding_assistant.data_directory import DataDirectory
 from coding_assistant.domain import (
     EngineEvent,
@@ -65,6 +65,9 @@ def list_models(*, as_json: JsonOption = False) -> None:
         rows.append((mark, spec.name, size, f"{spec.context_length:,}", here, spec.title))
     output.table(rows)
     output.line()
+    notice = starter_notice(chosen, settings)
+    if notice:
+        output.line(Span(notice, "dim"))
     output.line(Span(f"Weights lie in {settings.models}. MODEL_NAME or --model chooses another one.", "dim"))
 
 

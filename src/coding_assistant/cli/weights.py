@@ -41,9 +41,11 @@ def ensure_model(settings: Settings, screen: Screen, *, pulls_unasked: bool) -> 
     catalog = open_catalog(settings)
     spec = chosen_model(catalog, settings)
     if catalog.file_of(spec) is not None:
+        _say_which(screen, spec, settings)
         return
     if spec.origins and (pulls_unasked or _agreed(screen, spec)):
         pull(catalog, spec, screen)
+        _say_which(screen, spec, settings)
         return
     catalog.require_file(spec)
 
@@ -86,13 +88,25 @@ def described(spec: ModelSpec) -> str:
     return f"{size} from {' or '.join(map(describe, spec.origins))}"
 
 
+def starter_notice(spec: ModelSpec, settings: Settings) -> str:
+    """Return what to say where the starter model stands in for the default one; empty where it does not."""
+    if settings.model_name is not None or spec.name != STARTER_MODEL:
+        return ""
+    return (
+        f"{STARTER_MODEL} answers, since {DEFAULT_MODEL}, the default, is not here."
+        f" To get it: coding-assistant models pull {DEFAULT_MODEL}"
+    )
+
+
+def _say_which(screen: Screen, spec: ModelSpec, settings: Settings) -> None:
+    notice = starter_notice(spec, settings)
+    if notice and screen.is_terminal:
+        screen.line(Span(notice, "dim"))
+
+
 def _agreed(screen: Screen, spec: ModelSpec) -> bool:
     if not (screen.is_terminal and sys.stdin.isatty()):
         return False
     screen.line(f"The model {spec.name} is not here yet. It is {described(spec)}.")
-    if spec.name == STARTER_MODEL:
-        screen.line(
-            Span(f"It is the one to start with; {DEFAULT_MODEL} is used once its file is there.", "dim")
-        )
     screen.write("Download it? [Y/n] ")
     return input().strip().lower() in {"", "y", "yes"}
