@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from coding_assistant.domain import Citation, CitationState, Source
+from coding_assistant.index.tokens import index_terms, query_terms
 
 MARK = re.compile(r"(?<![\w\])])(?:\[\d{1,4}(?:\s*[,;]\s*\d{1,4})*\])+(?!\()")
 """``[3]``, ``[1, 2]`` and ``[1][2]``, but neither an index as in ``items[3]`` nor a Markdown link."""
@@ -26,6 +27,11 @@ MOST_SHARED = 2
 
 LEAST_LENGTH = 3
 
+FILE_WORD = re.compile(r"[\w./-]*\w\.\w{1,4}\b")
+
+LEAST_SHARED_WORDS = 3
+"""Fewer words in common than this come about by chance."""
+
 
 @dataclass(frozen=True, slots=True)
 class ResolvedAnswer:
@@ -40,7 +46,9 @@ def cited_sources(answer: str, sources: Sequence[Source]) -> tuple[Source, ...]:
     """Return the sources that the answer uses, in the order of their numbers."""
     by_number = {source.number: source for source in sources}
     used = {number for number in written_numbers(answer) if number in by_number}
-    used |= _attributed(answer, sources)
+    used |= _attributed(answer, sources) | _named_files(answer, sources)
+    if not used:
+        used = _closest(answer, sources)
     return tuple(by_number[number] for number in sorted(used))
 
 
@@ -148,6 +156,29 @@ def _attributed(answer: str, sources: Sequence[Source]) -> set[int]:
         if len(chosen) <= MOST_SHARED:
             found |= chosen
     return found
+
+
+def _named_files(answer: str, sources: Sequence[Source]) -> set[int]:
+    """Return the numbers of the sources whose file the answer names, where that tells them apart."""
+    words = set(FILE_WORD.findall(answer))
+    by_file: dict[PurePosixPath, set[int]] = {}
+    for source in sources:
+        path = source.chunk.path
+        if any(word == str(path) or word.rpartition("/")[2] == path.name for word in words):
+            by_file.setdefault(path, set()).add(source.number)
+    return {number for numbers in by_file.values() if len(numbers) <= MOST_SHARED for number in numbers}
+
+
+def _closest(answer: str, sources: Sequence[Source]) -> set[int]:
+    """Return the source that holds most of the answer's words, if one holds at least half of them."""
+    words = set(query_terms(_without_code(answer)).words)
+    held = {
+        source.number: len(words.intersection(index_terms(source.chunk.text).split())) for source in sources
+    }
+    best = max(held, key=lambda number: held[number], default=None)
+    if best is None or held[best] < max(LEAST_SHARED_WORDS, len(words) / 2):
+        return set()
+    return {best}
 
 
 def _names(answer: str) -> list[str]:

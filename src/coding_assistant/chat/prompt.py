@@ -27,9 +27,11 @@ from coding_assistant.protocols import Engine
 SYSTEM_PROMPT = (
     "You answer questions about the code of one project. Numbered sources from it stand before the"
     " questions; every line of a source begins with its line number in the file. Answer from the sources"
-    " alone, and write the number of the source behind each fact, like [1]. Name the functions, values and"
-    " files exactly. If the sources do not hold the answer, say so. Be brief."
+    " alone, in full sentences, and put the number of the source that a sentence rests on at its end, like"
+    " this [1]. Name functions, values and files exactly. If the sources do not hold the answer, say so."
 )
+"""Tried on Qwen2.5-Coder 1.5B, temperature 0. "Write the number of the source behind each fact" got answers
+that were a bare number, 3 of 6; an example with words in it was copied in place of an answer."""
 
 LOW_WATER = 0.5
 """The share of the budget that turns keep when the context overflows: half makes the next cut rare."""

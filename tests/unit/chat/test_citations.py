@@ -52,6 +52,18 @@ def test_a_source_is_cited_by_its_number_or_by_what_only_it_defines() -> None:
     assert cited_sources("run_simple calls load_config", [RUN, OTHER]) == (RUN, OTHER)
 
 
+def test_a_source_is_cited_by_its_files_name() -> None:
+    assert cited_sources("It is set in config.py.", [RUN, OTHER]) == (OTHER,)
+    assert cited_sources("See src/app.py", [RUN, OTHER]) == (RUN,)
+
+
+def test_an_answer_that_names_nothing_cites_the_source_that_holds_most_of_its_words() -> None:
+    usage = source(3, "class UsageError(Error):\n    exit_code = 2", path="errors.py")
+
+    assert cited_sources("The exit code of a usage error is 2.", [RUN, OTHER, usage]) == (usage,)
+    assert cited_sources("The weather is fine today, as far as anybody knows.", [RUN, OTHER, usage]) == ()
+
+
 def test_a_word_that_stands_everywhere_tells_nothing() -> None:
     sources = [source(number, "self.value_of = 1", path=f"{number}.py") for number in range(1, 5)]
 
