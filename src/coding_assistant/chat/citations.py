@@ -18,9 +18,11 @@ MARK = re.compile(r"(?<![\w\])])(?:\[\d{1,4}(?:\s*[,;]\s*\d{1,4})*\])+(?!\()")
 
 CODE_BLOCK = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)", re.DOTALL)
 CODE_SPAN = re.compile(r"`([^`\n]+)`")
-IDENTIFIER = re.compile(r"[^\W\d]\w*")
-CODE_WORD = re.compile(r"\w*[a-z][A-Z]\w*|\w+_\w+|_\w+|[A-Z]{2,}\w*")
-"""camelCase, CapWords of two words, snake_case, constants: what is code even without back quotes."""
+IDENTIFIER = re.compile(r"[^\W\d]\w*|\d{3,}")
+"""A name, or a number long enough to be no coincidence: 404, 8080."""
+
+CODE_WORD = re.compile(r"\w*[a-z][A-Z]\w*|\w+_\w+|_\w+|[A-Z]{2,}\w*|\d+")
+"""camelCase, CapWords of two words, snake_case, constants, numbers: code even without back quotes."""
 
 MOST_SHARED = 2
 """An identifier that stands in more sources than this tells nothing about which of them was used."""

@@ -57,6 +57,14 @@ def test_a_source_is_cited_by_its_files_name() -> None:
     assert cited_sources("See src/app.py", [RUN, OTHER]) == (RUN,)
 
 
+def test_a_number_of_three_digits_is_evidence() -> None:
+    stati = source(
+        3, "REDIRECT_STATI = (\n    codes.moved,  # 301\n    codes.found,  # 302\n)", path="models.py"
+    )
+
+    assert cited_sources("Those are 301 and 302.", [RUN, OTHER, stati]) == (stati,)
+
+
 def test_an_answer_that_names_nothing_cites_the_source_that_holds_most_of_its_words() -> None:
     usage = source(3, "class UsageError(Error):\n    exit_code = 2", path="errors.py")
 
