@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
 from pathlib import Path, PurePosixPath
+from threading import Lock
 from time import monotonic
 from typing import TypeAlias
 
@@ -45,6 +46,7 @@ class ProjectCode:
         self._index_file = index_file
         self._index: ProjectIndex | None = None
         self._updating = anyio.Lock()
+        self._opening = Lock()  # the first search and the first update may meet in two worker threads
 
     async def updates(self) -> AsyncGenerator[Indexing | IndexStats, None]:
         """Make the index equal the working tree: progress while it goes on, last what it holds then.
@@ -100,9 +102,10 @@ class ProjectCode:
             self._index = None
 
     def _open(self) -> ProjectIndex:
-        if self._index is None:
-            self._index = ProjectIndex.open(self._index_file, fingerprint=build.index_fingerprint())
-        return self._index
+        with self._opening:
+            if self._index is None:
+                self._index = ProjectIndex.open(self._index_file, fingerprint=build.index_fingerprint())
+            return self._index
 
     def _current_text(self, path: PurePosixPath) -> str | None:
         try:
