@@ -9,12 +9,14 @@
     ├── Busy                EngineBusy · DataDirectoryLocked
     ├── EngineFailed        ModelBroken · NotEnoughMemory · EngineDied
     ├── DownloadFailed      ChecksumMismatch
-    └── StorageFailed       DataDirectoryUnusable · DatabaseDamaged · DatabaseTooNew · DiskFull
+    ├── StorageFailed       DataDirectoryUnusable · DatabaseDamaged · DatabaseTooNew · DiskFull
+    └── InternalFailure
 
 ``str(error)`` is a sentence for the user; ``hint`` says what to do next; ``code`` is stable and is
 what programs compare. The skins translate classes to exit codes and HTTP statuses, each in one table.
 """
 
+import traceback
 from typing import ClassVar
 
 
@@ -237,7 +239,15 @@ class DiskFull(StorageFailed):
     code = "disk_full"
 
 
-def error_from(code: str, message: str, hint: str) -> CodingAssistantError:
+class InternalFailure(CodingAssistantError):
+    """Something went wrong that nobody foresaw; the log has its places."""
+
+    code = "internal"
+
+
+def error_from(
+    code: str, message: str, hint: str, *, retry_after_seconds: int | None = None
+) -> CodingAssistantError:
     """Return the error that a code names, as it was before it travelled as text.
 
     An unknown code, one of a newer version, gives the root.
@@ -246,4 +256,20 @@ def error_from(code: str, message: str, hint: str) -> CodingAssistantError:
     for error_class in classes:
         classes.extend(error_class.__subclasses__())
     chosen = next((each for each in classes if each.code == code), CodingAssistantError)
-    return chosen(message, hint=hint)
+    error = chosen(message, hint=hint)
+    if isinstance(error, Busy) and retry_after_seconds is not None:
+        error.retry_after_seconds = retry_after_seconds
+    return error
+
+
+def places(error: BaseException) -> str:
+    """Return the kinds of an error and of its causes with the places that they passed.
+
+    For logs: an error's message may quote code or a question, so none is in here.
+    """
+    lines: list[str] = []
+    current: BaseException | None = error
+    while current is not None:
+        lines += (type(current).__name__, *traceback.format_tb(current.__traceback__))
+        current = current.__cause__ or current.__context__
+    return "\n".join(line.rstrip() for line in lines)

@@ -10,8 +10,9 @@ import pytest
 
 from coding_assistant import contract
 from coding_assistant.assistant import AsyncAssistant
+from coding_assistant.chat.store import ConversationStore
 from coding_assistant.contract import QueryRequest, QueryResponse
-from coding_assistant.domain import CitationState, Finish
+from coding_assistant.domain import Answer, CitationState, Finish
 from coding_assistant.errors import (
     ConversationBusy,
     ConversationElsewhere,
@@ -19,6 +20,7 @@ from coding_assistant.errors import (
     DataDirectoryLocked,
     EngineDied,
     GenerationNotFound,
+    NotFound,
     ProjectNotFound,
     QuestionTooLong,
     SessionNotFound,
@@ -87,8 +89,9 @@ async def test_the_events_of_an_answer_come_in_order_and_can_be_read_again(opene
         assert isinstance(started, contract.StartedEvent)
         again = [event async for event in assistant.follow(started.generation_id, after=3)]
 
-    names = list(dict.fromkeys(event.name for event in events))
-    assert names == ["started", "indexing", "sources", "loading", "reading", "text", "citation", "finished"]
+    # Indexing this little takes one step on a fast machine, and then there is no progress to tell.
+    names = list(dict.fromkeys(event.name for event in events if event.name != "indexing"))
+    assert names == ["started", "sources", "loading", "reading", "text", "citation", "finished"]
     assert [event.id for event in events] == list(range(1, len(events) + 1))
     assert again == events[3:]
     assert events[-1].is_last
@@ -250,6 +253,64 @@ async def test_an_engine_that_breaks_its_promise_ends_the_answer_not_the_service
 
     assert events[-1].name == "error"
     assert response.response == "whole"
+
+
+async def test_a_failure_while_writing_down_ends_the_answer_and_not_the_service(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_self: ConversationStore, _turn: str, _answer: Answer) -> None:
+        raise RuntimeError
+
+    async with opened(ScriptedEngine("fine")) as assistant:
+        with monkeypatch.context() as patch:
+            patch.setattr(ConversationStore, "finish_turn", broken)
+            events = [event async for event in assistant.ask(QueryRequest(query="first?"))]
+        response = await assistant.query(QueryRequest(query="second?"))
+
+    assert events[-1].name == "error"
+    assert response.response == "fine"
+
+
+async def test_a_source_that_left_the_prompt_cannot_be_cited(opened: Opener, project: Path) -> None:
+    long_answer = "word " * 1_500
+    engine = ScriptedEngine("In `gross_price` [1].", long_answer, "It is [1].", context_tokens=2_400)
+    async with opened(engine) as assistant:
+        first = await assistant.query(QueryRequest(query="How is gross_price computed?"))
+        (project / "prices.py").unlink()
+        await assistant.query(QueryRequest(query="session_expired?", conversation_id=first.conversation_id))
+        third = await assistant.query(
+            QueryRequest(query="session_expired once more?", conversation_id=first.conversation_id)
+        )
+
+    assert third.receipt is not None
+    assert "turn 1" in {dropped.what for dropped in third.receipt.dropped}
+    assert third.unknown_citations == [1]
+
+
+async def test_history_is_paged_by_messages(opened: Opener) -> None:
+    async with opened(ScriptedEngine("fine")) as assistant:
+        first = await assistant.query(QueryRequest(query="one?"))
+        for text in ("two?", "three?"):
+            await assistant.query(QueryRequest(query=text, conversation_id=first.conversation_id))
+        newest = await assistant.history(first.conversation_id, limit=3)
+        before = await assistant.history(first.conversation_id, limit=2, before=newest.messages[0].id)
+        with pytest.raises(NotFound):
+            await assistant.history(first.conversation_id, before="nothing-q")
+
+    assert [message.content for message in newest.messages] == ["fine", "three?", "fine"]
+    assert [message.content for message in before.messages] == ["fine", "two?"]
+    assert newest.total_count == 6
+
+
+async def test_the_model_that_answers_is_the_one_that_is_listed(opened: Opener, tmp_path: Path) -> None:
+    async with opened(ScriptedEngine("fine")) as assistant:
+        await assistant.query(QueryRequest(query="first?"))
+        folder = tmp_path / "home" / "models"
+        folder.mkdir(exist_ok=True)
+        (folder / "Q4_K_M-00001-of-00001.gguf").write_bytes(b"the default's file, just arrived")
+        selected = [model.name for model in await assistant.models() if model.selected]
+
+    assert selected == ["qwen2.5-coder-1.5b"]
 
 
 async def test_more_conversations_than_slots_are_all_answered(opened: Opener) -> None:

@@ -1,7 +1,7 @@
 """The product as one object; the only place where its parts are wired.
 
-Every skin holds one of these (or a ``RemoteAssistant`` with the same calls) and nothing below it. It
-speaks the contract's words upwards and the domain's downwards.
+A skin that asks holds one of these, or a ``RemoteAssistant`` with the same calls. It speaks the contract's
+words upwards and the domain's downwards.
 """
 
 from collections.abc import AsyncGenerator
@@ -21,7 +21,7 @@ from coding_assistant.chat.generation import Generations, open_generations
 from coding_assistant.chat.project_code import ProjectCode
 from coding_assistant.chat.store import ConversationStore
 from coding_assistant.data_directory import DataDirectory
-from coding_assistant.domain import AnswerStarted, Conversation, Project
+from coding_assistant.domain import AnswerStarted, Conversation, ModelSpec, Project
 from coding_assistant.errors import (
     CodingAssistantError,
     ConversationElsewhere,
@@ -58,8 +58,8 @@ class AsyncAssistant(ConversationCalls):
         self._settings = settings
         self._engine = engine
         self._answering: Answering | None = None
+        self._wiring = anyio.Lock()
         self._codes: dict[Path, ProjectCode] = {}
-        self._beginning = anyio.Lock()
         self._default_project: Project | None = None
 
     @classmethod
@@ -113,12 +113,15 @@ class AsyncAssistant(ConversationCalls):
                 yield event
 
     async def begin(self, request: contract.QueryRequest) -> str:
-        """Write the question down, start its answer and return the generation's id."""
+        """Write the question down, start its answer and return the generation's id.
+
+        A question so long that only the model's own count can tell whether it fits loads the model first.
+        """
         sampling = Sampling(request.max_tokens, request.temperature, request.top_p)
-        answering = self._ready_answering()
-        async with self._beginning:
-            project = await self._project_of(request)
-            await answering.require_fit(request.query, project, sampling)
+        answering = await self._ready_answering()
+        project = await self._project_of(request.project, request.conversation_id)
+        await answering.require_fit(request.query, project, sampling)
+        async with self._changing:
             place = await self._place(request, project)
             self._generations.require_idle(place.conversation.id)
             turn = await to_thread.run_sync(
@@ -138,8 +141,13 @@ class AsyncAssistant(ConversationCalls):
                 match event.data:
                     case contract.QueryResponse() as response:
                         return response
-                    case contract.ErrorEvent(code=code, detail=detail, hint=hint):
-                        raise error_from(code, detail, hint)
+                    case contract.ErrorEvent() as failed:
+                        raise error_from(
+                            failed.code,
+                            failed.detail,
+                            failed.hint,
+                            retry_after_seconds=failed.retry_after_seconds,
+                        )
         raise AssertionError("an answer ends with its response or an error")
 
     async def follow(
@@ -166,23 +174,28 @@ class AsyncAssistant(ConversationCalls):
         """Stop an answer, keep what there is of it, and return when the model has stopped."""
         await self._generations.get(generation_id).stop()
 
-    def _ready_answering(self) -> Answering:
+    async def _ready_answering(self) -> Answering:
         """Return the answering, made at the first question so that a model can be fetched until then."""
-        if self._answering is None:
-            catalog = open_catalog(self._settings)
-            spec = chosen_model(catalog, self._settings)
-            engine = self._engine or make_engine(catalog, spec, self._settings)
-            slots = SlotTable(self._settings.slots, patience_seconds=self._settings.patience_seconds)
-            self._answering = Answering(
-                self._store, engine, slots, spec, source_tokens=self._settings.source_tokens
-            )
-        return self._answering
+        async with self._wiring:
+            if self._answering is None:
+                spec, engine = await to_thread.run_sync(self._make_engine)
+                slots = SlotTable(self._settings.slots, patience_seconds=self._settings.patience_seconds)
+                self._answering = Answering(
+                    self._store, engine, slots, spec, source_tokens=self._settings.source_tokens
+                )
+            return self._answering
 
-    async def _project_of(self, request: contract.QueryRequest) -> Project:
-        if request.project is not None:
-            return await to_thread.run_sync(self._store.project, request.project)
-        if request.conversation_id is not None:
-            conversation = await to_thread.run_sync(self._store.conversation, request.conversation_id)
+    def _make_engine(self) -> tuple[ModelSpec, Engine]:
+        catalog = open_catalog(self._settings)
+        spec = chosen_model(catalog, self._settings)
+        return spec, self._engine or make_engine(catalog, spec, self._settings)
+
+    async def _project_of(self, project: str | None, conversation_id: str | None) -> Project:
+        """Return the project that is named, or the conversation's, or the first one."""
+        if project is not None:
+            return await to_thread.run_sync(self._store.project, project)
+        if conversation_id is not None:
+            conversation = await to_thread.run_sync(self._store.conversation, conversation_id)
             return await to_thread.run_sync(self._store.project, conversation.project_id)
         if self._default_project is None:
             raise ProjectNotFound(
@@ -252,38 +265,43 @@ class AsyncAssistant(ConversationCalls):
 
     async def search(self, query: str, *, project: str | None, limit: int) -> list[contract.HitView]:
         """Return the chunks that bear on a query, best first, from an index that is up to date."""
-        if project is not None:
-            known = await to_thread.run_sync(self._store.project, project)
-        else:
-            known = await self._project_of(contract.QueryRequest(query=query))
+        known = await self._project_of(project, None)
         return await search_folder(self.code(known.root), query, limit=limit)
 
     async def _project_view(self, project: Project) -> contract.ProjectView:
-        return contract.ProjectView.of(project, await self.code(project.root).counts())
+        try:
+            counts = await self.code(project.root).counts()
+        except CodingAssistantError:
+            counts = None  # one index that cannot be opened must not hide the other projects
+        return contract.ProjectView.of(project, counts)
 
     # --- Models -------------------------------------------------------------------------------
 
     async def models(self) -> list[contract.ModelView]:
-        """Return the catalog, with what is installed, selected and loaded."""
+        """Return the catalog, with what is installed, selected and loaded; a chosen file comes last."""
+        return await to_thread.run_sync(self._model_views)
+
+    def _model_views(self) -> list[contract.ModelView]:
         catalog = open_catalog(self._settings)
-        chosen = chosen_model(catalog, self._settings)
-        loaded = self._answering is not None and self._answering.engine.is_loaded
+        answering = self._answering
+        chosen = answering.spec if answering else chosen_model(catalog, self._settings)
+        specs = {spec.name: spec for spec in catalog.specs} | {chosen.name: chosen}
         return [
             contract.ModelView.of(
                 spec,
                 catalog.file_of(spec),
-                selected=spec.name == chosen.name,
-                loaded=loaded and spec.name == chosen.name,
+                selected=spec is chosen,
+                loaded=spec is chosen and answering is not None and answering.engine.is_loaded,
             )
-            for spec in catalog.specs
+            for spec in specs.values()
         ]
 
     async def readiness(self) -> contract.ReadinessView:
-        """Return whether a question would be answered now."""
+        """Return whether the model is loaded or its file is here to be loaded."""
+        if self._engine is not None or (self._answering and self._answering.engine.is_loaded):
+            return contract.ReadinessView(ready=True, problems=[])
         try:
-            if self._engine is None:
-                catalog = open_catalog(self._settings)
-                catalog.require_file(chosen_model(catalog, self._settings))
+            await to_thread.run_sync(self._make_engine)
         except CodingAssistantError as error:
             return contract.ReadinessView(ready=False, problems=[f"{error.message} {error.hint}".strip()])
         return contract.ReadinessView(ready=True, problems=[])

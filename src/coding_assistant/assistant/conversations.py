@@ -2,13 +2,15 @@
 
 from typing import Literal
 
+import anyio
 from anyio import to_thread
 
 from coding_assistant import contract
 from coding_assistant.chat.export import conversation_as_json, conversation_as_markdown
 from coding_assistant.chat.generation import Generations
 from coding_assistant.chat.store import ConversationStore
-from coding_assistant.errors import InvalidRequest
+from coding_assistant.domain import Turn
+from coding_assistant.errors import NotFound
 
 
 class ConversationCalls:
@@ -17,6 +19,8 @@ class ConversationCalls:
     def __init__(self, store: ConversationStore, generations: Generations) -> None:
         self._store = store
         self._generations = generations
+        # Held while a question is begun or turns are removed, so that neither happens within the other.
+        self._changing = anyio.Lock()
 
     async def sessions(self) -> list[contract.SessionView]:
         """Return all sessions, the latest first."""
@@ -34,24 +38,27 @@ class ConversationCalls:
 
     async def clear_session(self, session_id: str) -> contract.HistoryClearedResponse:
         """Delete a session with its conversations."""
-        await to_thread.run_sync(self._store.session, session_id)
-        for conversation in await self.session_conversations(session_id):
-            await self._stop_answer(conversation.conversation_id)
-        conversations, turns = await to_thread.run_sync(self._store.clear_session, session_id)
+        async with self._changing:
+            for conversation in await self.session_conversations(session_id):
+                await self._stop_answer(conversation.conversation_id)
+            conversations, turns = await to_thread.run_sync(self._store.clear_session, session_id)
         return contract.HistoryClearedResponse(
             cleared_conversations=conversations, cleared_messages=2 * turns
         )
 
     async def clear_history(self, conversation_id: str | None) -> contract.HistoryClearedResponse:
         """Empty a conversation, or all of them."""
-        if conversation_id is not None:
+        if conversation_id is None:
+            async with self._changing:
+                for generation in self._generations.running():
+                    await generation.stop()
+                conversations, turns = await to_thread.run_sync(self._store.clear_all)
+        else:
             await to_thread.run_sync(self._store.conversation, conversation_id)
-            await self._stop_answer(conversation_id)
-            turns = await to_thread.run_sync(self._store.clear_conversation, conversation_id)
-            return contract.HistoryClearedResponse(cleared_conversations=1, cleared_messages=2 * turns)
-        for generation in self._generations.running():
-            await generation.stop()
-        conversations, turns = await to_thread.run_sync(self._store.clear_all)
+            async with self._changing:
+                await self._stop_answer(conversation_id)
+                turns = await to_thread.run_sync(self._store.clear_conversation, conversation_id)
+            conversations = 1
         return contract.HistoryClearedResponse(
             cleared_conversations=conversations, cleared_messages=2 * turns
         )
@@ -76,14 +83,37 @@ class ConversationCalls:
     ) -> contract.ChatHistoryResponse:
         """Return the newest messages, or those before a message, oldest first."""
         await to_thread.run_sync(self._store.conversation, conversation_id)
-        turns = await to_thread.run_sync(self._store.turns, conversation_id)
+        end = None if before is None else await self._turn_of(before, conversation_id)
+        turns = await to_thread.run_sync(
+            lambda: self._store.turns(
+                conversation_id,
+                limit=limit // 2 + 1,
+                before_number=None if end is None else end.number + 1,
+            )
+        )
         messages = [message for turn in turns for message in contract.history_messages(turn)]
-        end = _position(before, messages) if before else len(messages)
+        ids = [message.id for message in messages]
+        cut = ids.index(before) if before in ids else len(messages)
         return contract.ChatHistoryResponse(
             conversation_id=conversation_id,
-            messages=messages[max(0, end - limit) : end],
-            total_count=len(messages),
+            messages=messages[max(0, cut - limit) : cut],
+            total_count=await self._message_count(conversation_id),
         )
+
+    async def _turn_of(self, message_id: str, conversation_id: str) -> Turn:
+        turn = await to_thread.run_sync(self._store.turn, message_id.rpartition("-")[0])
+        if turn.conversation_id != conversation_id:
+            raise NotFound(
+                f"The conversation has no message {message_id}.",
+                hint="Page with an id that its history lists.",
+            )
+        return turn
+
+    async def _message_count(self, conversation_id: str) -> int:
+        """Return how many messages there are: two a turn, less the answer that is being made."""
+        count = await to_thread.run_sync(self._store.turn_count, conversation_id)
+        newest = await to_thread.run_sync(lambda: self._store.turns(conversation_id, limit=1))
+        return 2 * count - sum(turn.answer is None for turn in newest)
 
     async def context(self, conversation_id: str) -> contract.ChatContextResponse:
         """Return what a conversation holds, in numbers."""
@@ -117,8 +147,9 @@ class ConversationCalls:
     async def delete_conversation(self, conversation_id: str) -> None:
         """Delete a conversation; an answer in the making is stopped first."""
         await to_thread.run_sync(self._store.conversation, conversation_id)
-        await self._stop_answer(conversation_id)
-        await to_thread.run_sync(self._store.delete_conversation, conversation_id)
+        async with self._changing:
+            await self._stop_answer(conversation_id)
+            await to_thread.run_sync(self._store.delete_conversation, conversation_id)
 
     async def export_conversation(self, conversation_id: str, *, form: Literal["md", "json"]) -> str:
         """Return a whole conversation as Markdown or JSON."""
@@ -133,12 +164,3 @@ class ConversationCalls:
         generation = self._generations.running_in(conversation_id)
         if generation:
             await generation.stop()
-
-
-def _position(message_id: str, messages: list[contract.MessageView]) -> int:
-    for position, message in enumerate(messages):
-        if message.id == message_id:
-            return position
-    raise InvalidRequest(
-        f"The conversation has no message {message_id}.", hint="Page with an id that its history lists."
-    )

@@ -15,7 +15,7 @@ import anyio
 from anyio import to_thread
 
 from coding_assistant.chat.citations import ResolvedAnswer, resolve
-from coding_assistant.chat.generation import Emit, Generation
+from coding_assistant.chat.generation import Emit, Generation, internal_failure
 from coding_assistant.chat.project_code import ProjectCode
 from coding_assistant.chat.prompt import (
     MESSAGE_OVERHEAD_TOKENS,
@@ -50,7 +50,7 @@ from coding_assistant.domain import (
     Timings,
     Turn,
 )
-from coding_assistant.errors import CodingAssistantError
+from coding_assistant.errors import Busy, CodingAssistantError, places
 from coding_assistant.inference.slots import SlotTable
 from coding_assistant.protocols import Engine
 
@@ -123,9 +123,9 @@ class Answering:
         source_tokens: int,
     ) -> None:
         self.engine = engine
+        self.spec = spec
         self._store = store
         self._slots = slots
-        self._spec = spec
         self._source_tokens = source_tokens
 
     async def require_fit(self, question: str, project: Project, sampling: Sampling) -> None:
@@ -133,7 +133,7 @@ class Answering:
 
         No token is shorter than a byte, so the engine is asked only when the bytes do not settle it.
         """
-        budget = self._budget(self._spec.context_length, sampling)
+        budget = self._budget(self.spec.context_length, sampling)
         system = self._system(project)
         if len((question + system).encode()) + 2 * MESSAGE_OVERHEAD_TOKENS <= budget.prompt:
             return
@@ -155,11 +155,10 @@ class Answering:
             if generation.scope.cancelled_caught:
                 finish = Finish.CANCELLED
         except CodingAssistantError as error:
-            finish, failure = Finish.FAILED, AnswerFailed(error.code, error.message, error.hint)
-        except Exception:
-            # The outermost edge of a task that nobody awaits: one bad answer must not end the others.
-            logger.exception("answering turn %s failed", asked.turn.id)
-            finish, failure = Finish.FAILED, _internal_failure()
+            finish, failure = Finish.FAILED, _failure(error)
+        except Exception as error:  # noqa: BLE001  -- whatever it was, the turn is to be kept as failed
+            logger.error("answer %s failed: %s", asked.turn.id, places(error))  # noqa: TRY400
+            finish, failure = Finish.FAILED, internal_failure()
         finally:
             with anyio.CancelScope(shield=True):
                 await self._conclude(asked, draft, finish, failure, generation.emit)
@@ -185,7 +184,7 @@ class Answering:
                 budget=self._budget(info, asked.sampling),
             )
             draft.receipt = _with_freshness(composed.receipt, files=stats.files, changed=stats.changed)
-            draft.shown = _shown(past, composed)
+            draft.shown = composed.shown
             await to_thread.run_sync(self._store.set_sources, turn.id, composed.sources)
             return await self._write(asked, composed, slot, draft, emit)
 
@@ -206,9 +205,9 @@ class Answering:
             tokens=composed.tokens,
             slot=slot,
             max_tokens=composed.receipt.reserved,
-            temperature=self._spec.temperature if sampling.temperature is None else sampling.temperature,
-            top_p=self._spec.top_p if sampling.top_p is None else sampling.top_p,
-            stop=self._spec.stop_tokens,
+            temperature=self.spec.temperature if sampling.temperature is None else sampling.temperature,
+            top_p=self.spec.top_p if sampling.top_p is None else sampling.top_p,
+            stop=self.spec.stop_tokens,
         )
         report_reading = _reading_reporter(emit)
         report_reading(PromptRead(0, len(request.tokens), 0))
@@ -248,7 +247,7 @@ class Answering:
                 self._store.finish_turn, asked.turn.id, self._answer(draft, resolved, finish, failure)
             )
         except CodingAssistantError as error:
-            emit(AnswerFailed(error.code, error.message, error.hint))
+            emit(_failure(error))
             return
         if failure:
             emit(failure)
@@ -277,19 +276,12 @@ class Answering:
         )
 
     def _system(self, project: Project) -> str:
-        return system_text(project.name, instructions=self._spec.system_prompt)
+        return system_text(project.name, instructions=self.spec.system_prompt)
 
     def _budget(self, context_tokens: int, sampling: Sampling) -> Budget:
         """Return the budget; a reply may take half of the context at most, so that a prompt has room."""
-        wanted = sampling.max_tokens or self._spec.max_tokens
+        wanted = sampling.max_tokens or self.spec.max_tokens
         return Budget(limit=context_tokens, reserved=min(wanted, context_tokens // 2))
-
-
-def _shown(past: list[Turn], composed: ComposedPrompt) -> tuple[Source, ...]:
-    """Return every source of the conversation: an answer may cite one of an earlier turn."""
-    sources = {source.number: source for turn in past for source in turn.sources}
-    sources |= {source.number: source for source in composed.sources}
-    return tuple(sources.values())
 
 
 def _reading_reporter(emit: Emit) -> Callable[[PromptRead], None]:
@@ -316,9 +308,6 @@ def _with_counts(receipt: Receipt | None, ended: GenerationEnded | None) -> Rece
     return replace(receipt, cached=ended.cached_tokens, new=ended.new_tokens)
 
 
-def _internal_failure() -> AnswerFailed:
-    return AnswerFailed(
-        "internal",
-        "The answer failed for a reason that is ours.",
-        "The log holds the details; please report it.",
-    )
+def _failure(error: CodingAssistantError) -> AnswerFailed:
+    seconds = error.retry_after_seconds if isinstance(error, Busy) else None
+    return AnswerFailed(error.code, error.message, error.hint, seconds)

@@ -4,6 +4,7 @@ A reader may leave and come back without missing anything: events are kept under
 newer answers have ended. Only ``cancel`` stops an answer, and closing the whole lets none go on.
 """
 
+import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Literal, TypeAlias
@@ -12,7 +13,9 @@ import anyio
 from anyio.abc import TaskGroup
 
 from coding_assistant.domain import AnswerEvent, AnswerFailed, AnswerFinished, AnswerStarted, Finish
-from coding_assistant.errors import ConversationBusy, GenerationNotFound
+from coding_assistant.errors import ConversationBusy, GenerationNotFound, InternalFailure, places
+
+logger = logging.getLogger(__name__)
 
 Emit: TypeAlias = Callable[[AnswerEvent], None]
 GenerationState: TypeAlias = Literal["running", "finished", "cancelled", "failed"]
@@ -90,7 +93,7 @@ class Generations:
         generation = Generation(started)
         self._by_id[generation.id] = generation
         self._forget_oldest()
-        self._tasks.start_soon(work, generation)
+        self._tasks.start_soon(_run, generation, work)
         return generation
 
     def get(self, generation_id: str) -> Generation:
@@ -132,6 +135,26 @@ class Generations:
             del self._by_id[generation_id]
 
 
+async def _run(generation: Generation, work: Callable[[Generation], Coroutine[None, None, None]]) -> None:
+    """Run an answer's work; whatever becomes of that, its readers get a last event."""
+    try:
+        await work(generation)
+    except Exception as error:  # noqa: BLE001  -- the edge of a task that nobody awaits: others must go on
+        logger.error("answer %s was not written down: %s", generation.id, places(error))  # noqa: TRY400
+    finally:
+        if generation.state == "running":
+            generation.emit(internal_failure())
+
+
+def internal_failure() -> AnswerFailed:
+    """Return the last event of an answer that failed for no reason that was foreseen."""
+    return AnswerFailed(
+        InternalFailure.code,
+        "The answer failed for a reason that is ours.",
+        "The log has the places; please report them.",
+    )
+
+
 @asynccontextmanager
 async def open_generations() -> AsyncGenerator[Generations, None]:
     """Hold answers in the making; leaving interrupts those that still run."""
@@ -148,5 +171,6 @@ def _as_it_was_raised() -> Iterator[None]:
         yield
     except BaseExceptionGroup as group:
         if len(group.exceptions) == 1:
-            raise group.exceptions[0] from None
+            error = group.exceptions[0]
+            raise error from error.__cause__
         raise

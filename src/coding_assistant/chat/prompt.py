@@ -63,10 +63,14 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class ComposedPrompt:
-    """The tokens to read, the sources among them, and the receipt for both."""
+    """The tokens to read, the new turn's sources, and the receipt for both.
+
+    ``shown`` are all sources in the prompt, those of the turns before among them: what can be cited.
+    """
 
     tokens: tuple[int, ...]
     sources: tuple[Source, ...]
+    shown: tuple[Source, ...]
     receipt: Receipt
 
 
@@ -200,16 +204,20 @@ async def compose(
     costs = {turn.id: await counts.turn(turn) for turn in answered}
     new_turn = TurnCost(asked, 0, await counts.sources(kept_sources))
     start = first_kept_turn([*costs.values(), new_turn], front=front, budget=budget.prompt)
-    messages = render_conversation(system, answered[start:], question, kept_sources)
+    kept_turns = answered[start:]
+    messages = render_conversation(system, kept_turns, question, kept_sources)
     tokens = await engine.encode(messages)
+    shown = {source.number: source for turn in kept_turns for source in turn.sources}
+    shown |= {source.number: source for source in kept_sources}
     return ComposedPrompt(
         tokens,
         kept_sources,
+        tuple(shown.values()),
         Receipt(
             limit=budget.limit,
             reserved=budget.reserved,
             sections=await _sections(counts, messages, kept_sources, total=len(tokens)),
-            dropped=(*_turns_dropped(past, answered[start:], costs), *sources_dropped),
+            dropped=(*_turns_dropped(past, kept_turns, costs), *sources_dropped),
         ),
     )
 

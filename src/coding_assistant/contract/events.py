@@ -63,6 +63,7 @@ class ErrorEvent(Response):
     code: str
     detail: str
     hint: str
+    retry_after_seconds: int | None = None
 
 
 EventData: TypeAlias = (
@@ -137,7 +138,7 @@ def event_data(  # noqa: PLR0911  -- one return a kind of event, and the type ch
             return CitationEvent(citation=CitationView.of(citation))
         case domain.AnswerFinished(session_id=session_id, turn=turn):
             return QueryResponse.of(session_id, turn)
-        case domain.AnswerFailed(code=code, message=message, hint=hint):
-            return ErrorEvent(code=code, detail=message, hint=hint)
+        case domain.AnswerFailed(code=code, message=message, hint=hint, retry_after_seconds=seconds):
+            return ErrorEvent(code=code, detail=message, hint=hint, retry_after_seconds=seconds)
         case _:
             assert_never(event)

@@ -61,7 +61,10 @@ class MessageView(Response):
     model: str | None = None
     finish_reason: domain.Finish | None = None
     citations: list[CitationView] = Field(default_factory=list)
+    unknown_citations: list[int] = Field(default_factory=list)
     sources: list[SourceView] = Field(default_factory=list)
+    receipt: ReceiptView | None = None
+    failure: str = Field(default="", description="Why the answer failed; empty if it did not.")
 
 
 class ChatHistoryResponse(Response):
@@ -307,6 +310,9 @@ def history_messages(turn: domain.Turn) -> list[MessageView]:
             model=answer.model,
             finish_reason=answer.finish,
             citations=[CitationView.of(citation) for citation in answer.citations],
+            unknown_citations=list(answer.unknown_citations),
             sources=[SourceView.of(source) for source in turn.sources],
+            receipt=None if answer.receipt is None else ReceiptView.of(answer.receipt),
+            failure=answer.failure,
         ),
     ]

@@ -76,6 +76,7 @@ class AnswerFailed:
     code: str
     message: str
     hint: str
+    retry_after_seconds: int | None = None
 
 
 AnswerEvent: TypeAlias = (
