@@ -27,8 +27,9 @@ _NAME = re.compile(r"(?:(?<!\S)[.@$])?\w+(?:(?:\.|::|#|->)\w+)*(?:\(\))?")
 _BACKTICKED = re.compile(r"`([^`]+)`")
 # Names show themselves by a joint, an underscore or a hump.
 _CODE_SHAPED = re.compile(r"\W|_|[a-z0-9][A-Z]|[A-Z]{2}[a-z]")
-# But "e.g." and "3.11" are words like others.
-_ABBREVIATION = re.compile(r"(?:\w|[0-9]+)(?:\.(?:\w|[0-9]+))*")
+# But "e.g." and "3.11" are words like others. No character fits both branches, or "1.1.1.…" would take a time
+# that doubles with every part.
+_ABBREVIATION = re.compile(r"(?:[0-9]+|[^\W0-9])(?:\.(?:[0-9]+|[^\W0-9]))*")
 
 # English function words and what questions are wrapped in. No word that may well name code ("set", "get",
 # "not", "class", "file") is here, and inside a name nothing is dropped at all.
