@@ -14,7 +14,14 @@ from typing import Final, Protocol
 from coding_assistant.domain import Message
 from coding_assistant.errors import InvalidModel
 from coding_assistant.inference.gguf import Vocabulary
-from coding_assistant.inference.prompt_format import FAMILIES, Control, PromptFormat, Stretch, broken
+from coding_assistant.inference.prompt_format import (
+    FAMILIES,
+    Control,
+    PromptFormat,
+    Stretch,
+    broken,
+    looks_like_markup,
+)
 
 # Types of tokens in a GGUF vocabulary.
 _CONTROL: Final = 3
@@ -50,12 +57,14 @@ class VocabularyTraits:
     """What encoding in one format must know of a vocabulary.
 
     ``controls`` are the format's control tokens by name. ``guarded`` are the names of all tokens that a
-    message must never hold. ``beginning`` is what every text begins with: BOS, or nothing.
-    ``strips_right`` are the control tokens that swallow the spaces after them, as Phi-3's do.
+    message must never hold. ``unwritten`` are the names of control tokens: the engine never writes these
+    out, so that in an answer they are text like any other. ``beginning`` is what every text begins with: BOS,
+    or nothing. ``strips_right`` are the control tokens that swallow the spaces after them, as Phi-3's do.
     """
 
     controls: Mapping[str, int]
     guarded: Mapping[int, str]
+    unwritten: frozenset[str]
     beginning: tuple[int, ...]
     strips_right: frozenset[str]
 
@@ -67,6 +76,15 @@ def guarded_tokens(vocabulary: Vocabulary) -> dict[int, str]:
         for number, (name, kind) in enumerate(zip(vocabulary.tokens, vocabulary.types, strict=True))
         if kind == _CONTROL or (kind == _USER_DEFINED and _MARKUP.fullmatch(name))
     }
+
+
+def structural_names(vocabulary: Vocabulary) -> tuple[str, ...]:
+    """Return the names of the tokens that a template may use as structure."""
+    return tuple(
+        name
+        for name, kind in zip(vocabulary.tokens, vocabulary.types, strict=True)
+        if kind == _CONTROL or (kind == _USER_DEFINED and looks_like_markup(name))
+    )
 
 
 async def read_traits(
@@ -95,7 +113,13 @@ async def read_traits(
             if await tokenizer.tokenize(f"{name}\nx", parse_special=True) == (number, *word)
         ]
     )
-    return VocabularyTraits(controls, guarded, whole[:begins_at], strips_right)
+    # llama.cpp takes end tokens for control tokens even where the file calls them user-defined.
+    unwritten = {
+        name
+        for name, kind in zip(vocabulary.tokens, vocabulary.types, strict=True)
+        if kind == _CONTROL or name in controls
+    }
+    return VocabularyTraits(controls, guarded, frozenset(unwritten), whole[:begins_at], strips_right)
 
 
 class PromptEncoder:
@@ -108,21 +132,25 @@ class PromptEncoder:
         self._remembered: OrderedDict[str, tuple[int, ...]] = OrderedDict()
         self._remembered_tokens = 0
 
-    @property
-    def stop(self) -> tuple[str, ...]:
-        """The strings that end an answer, should the model write a control token's name as text."""
-        return self._format.stop
+    def stop_strings(self, wanted: Sequence[str]) -> tuple[str, ...]:
+        """Return the texts that end an answer: those wanted and the format's, less control tokens' names.
+
+        An answer that explains ``<|im_end|>`` or HTML's ``</s>`` would be cut there, and the tokens of these
+        names end an answer without being asked to.
+        """
+        stop = dict.fromkeys((*wanted, *self._format.stop))
+        return tuple(text for text in stop if text not in self._traits.unwritten)
 
     async def tokenize(self, text: str) -> tuple[int, ...]:
-        """Return the tokens of plain text; none of them is a control token."""
+        """Return the tokens of plain text; none of them is a control token.
+
+        Raises ``InvalidModel`` when the vocabulary does not let that be.
+        """
         if not text:
             return ()
         tokens = self._remembered.get(text)
         if tokens is None:
-            tokens = await self._tokenizer.tokenize(text)
-            if not self._traits.guarded.keys().isdisjoint(tokens):
-                names = {self._traits.guarded[token] for token in tokens if token in self._traits.guarded}
-                tokens = await self._tokenizer.tokenize(broken(text, sorted(names)))
+            tokens = await self._tokenize_as_text(text)
             self._remember(text, tokens)
         else:
             self._remembered.move_to_end(text)
@@ -143,6 +171,19 @@ class PromptEncoder:
                 tokens += await self._continuation(open_text, text)
                 open_text += text
         return tuple(tokens)
+
+    async def _tokenize_as_text(self, text: str) -> tuple[int, ...]:
+        tokens = await self._tokenizer.tokenize(text)
+        tried: set[str] = set()
+        while found := {self._traits.guarded[token] for token in tokens if token in self._traits.guarded}:
+            if found <= tried:
+                raise InvalidModel(
+                    f"The model's vocabulary reads the text {min(found)!r} as a control token in any case.",
+                    hint="Choose another model: this one cannot tell what is said from its own structure.",
+                )
+            tried |= found  # breaking one name may uncover another that overlapped it
+            tokens = await self._tokenizer.tokenize(broken(text, sorted(tried, key=len, reverse=True)))
+        return tokens
 
     def _without_second_beginning(self, stretches: Sequence[Stretch]) -> Stretch:
         """Return all segments in order, less a BOS that the template writes and the vocabulary adds."""

@@ -26,7 +26,7 @@ from coding_assistant.errors import (
     InvalidRequest,
 )
 from coding_assistant.inference import gguf, memory, prompt_format
-from coding_assistant.inference.encoding import PromptEncoder, guarded_tokens, read_traits
+from coding_assistant.inference.encoding import PromptEncoder, read_traits, structural_names
 from coding_assistant.inference.gguf import Vocabulary
 from coding_assistant.inference.prompt_format import PromptFormat
 from coding_assistant.inference.server_client import ServerClient, ServerLost
@@ -149,8 +149,8 @@ class LlamaEngine:
         if not 0 <= request.slot < self._options.slots:
             raise InvalidRequest(f"There is no slot {request.slot}: the engine has {self._options.slots}.")
         async with self._working() as loaded:
-            stop = tuple(dict.fromkeys((*request.stop, *loaded.encoder.stop)))
-            async with aclosing(loaded.client.complete(replace(request, stop=stop))) as events:
+            sent = replace(request, stop=loaded.encoder.stop_strings(request.stop))
+            async with aclosing(loaded.client.complete(sent)) as events:
                 async for event in events:
                     yield event
 
@@ -230,6 +230,7 @@ class LlamaEngine:
             encoder = await _encoder(client, vocabulary, known_format)
             info = EngineInfo(self.name, await client.context_tokens(), options.slots)
         except ServerLost:
+            await client.close()
             raise await process.reason_it_ended() from None
         except BaseException:  # also a cancellation: a process that nobody knows must not live on
             await process.stop()
@@ -263,6 +264,6 @@ async def _encoder(
     used_format = known_format or prompt_format.derived_format(
         await client.apply_template(prompt_format.PROBES),
         await client.apply_template(prompt_format.PROBES[1:]),
-        tuple(guarded_tokens(vocabulary).values()),
+        structural_names(vocabulary),
     )
     return PromptEncoder(client, used_format, await read_traits(client, vocabulary, used_format))

@@ -41,6 +41,8 @@ class PromptFormat:
     The token that begins every text of the model (BOS) is the vocabulary's business and not in here.
     ``answer_lead`` stands before an answer that was given, and is the model's own to write when it answers.
     ``markers`` are structure that is no control token: in a message they are broken by a zero-width space.
+    ``stop`` are markers that end an answer. No control token is among them: the engine ends at the end
+    tokens by their numbers and never writes one out, so that its name in an answer is always a quotation.
     ``trims`` says that the family's reference template strips the texts.
     """
 
@@ -108,7 +110,6 @@ CHATML: Final = PromptFormat(
     question_to_answer="<|im_end|>\n<|im_start|>assistant\n",
     answer_to_question="<|im_end|>\n<|im_start|>user\n",
     controls=("<|im_start|>", "<|im_end|>"),
-    stop=("<|im_end|>", "<|im_start|>"),
 )
 
 PHI3: Final = PromptFormat(
@@ -119,7 +120,6 @@ PHI3: Final = PromptFormat(
     question_to_answer="<|end|>\n<|assistant|>\n",
     answer_to_question="<|end|>\n<|user|>\n",
     controls=("<|system|>", "<|user|>", "<|assistant|>", "<|end|>"),
-    stop=("<|end|>", "<|user|>"),
 )
 
 LLAMA3: Final = PromptFormat(
@@ -132,7 +132,6 @@ LLAMA3: Final = PromptFormat(
     question_to_answer="<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
     answer_to_question="<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n",
     controls=("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
-    stop=("<|eot_id|>", "<|start_header_id|>"),
     trims=True,
 )
 
@@ -146,7 +145,9 @@ LLAMA2: Final = PromptFormat(
     controls=("<s>", "</s>"),
     answer_lead=" ",
     markers=("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>"),
-    stop=("</s>", "[INST]"),
+    # Relatives that were trained badly go on with the next question. An answer that quotes a message or the
+    # code in it is not cut: there the marker is broken.
+    stop=("[INST]",),
     trims=True,
 )
 
@@ -183,6 +184,9 @@ def recognised_format(chat_template: str) -> PromptFormat | None:
     return None
 
 
+# <|user|>, <<SYS>>, [INST], and headings such as "### Instruction:".
+_MARKUP: Final = re.compile(r"<+[^<>\n]+>+|\[+[^\[\]\n]+\]+|#{2,}[ \t]*\w[^\n]*")
+
 # Ordinary words, so that no template changes them and no tokenizer is asked about them.
 _SYSTEM: Final = "SentinelOfTheSystemText"
 _QUESTIONS: Final = ("SentinelOfQuestionOne", "SentinelOfQuestionTwo", "SentinelOfQuestionThree")
@@ -200,16 +204,19 @@ PROBES: Final = (
 def derived_format(with_system: str, without_system: str, controls: Sequence[str]) -> PromptFormat:
     """Return the format of a template, from how it renders ``PROBES`` and how without the system text.
 
-    No message ever passes through the template itself, so none can bend it. ``controls`` are the control
-    tokens of the vocabulary. Raises ``InvalidModel`` when the template drops or reorders messages.
+    No message ever passes through the template itself, so none can bend it. ``controls`` are the tokens of
+    the vocabulary that may be structure; what else looks like markup in the template is a marker. Raises
+    ``InvalidModel`` when the template drops or reorders messages.
     """
     around = _between(with_system, [probe.text for probe in PROBES])
     bare = _between(without_system, [probe.text for probe in PROBES[1:]])
     opening, system_to_question, *_, answered, answer_to_question, question_to_answer = around
     # An answer of the past may stand further on than where the model is asked to begin.
     lead = answered[len(question_to_answer) :] if answered.startswith(question_to_answer) else ""
-    literals = opening + system_to_question + bare[0] + question_to_answer + answer_to_question
+    # Apart, because what stands at the end of one and the start of the next is no markup.
+    literals = "\n".join((opening, system_to_question, bare[0], question_to_answer, answer_to_question, lead))
     used = tuple(control for control in controls if control and control in literals)
+    ends_by_token = any(control in answer_to_question for control in used)
     return PromptFormat(
         name=AUTO,
         opening=opening,
@@ -219,13 +226,24 @@ def derived_format(with_system: str, without_system: str, controls: Sequence[str
         answer_to_question=answer_to_question,
         controls=used,
         answer_lead=lead,
-        stop=tuple(control for control in used if control in answer_to_question),
+        markers=_markers(literals, used),
+        stop=() if ends_by_token else _markers(answer_to_question, used)[:1],
     )
 
 
+def looks_like_markup(name: str) -> bool:
+    """Tell a token that is structure (``<turn>``, ``[INST]``) from a word or a run of spaces."""
+    return _MARKUP.fullmatch(name) is not None
+
+
 def broken(text: str, names: Sequence[str]) -> str:
-    """Return the text with a zero-width space inside every one of the names that it holds."""
+    """Return the text with a zero-width space inside every one of the names that it holds.
+
+    A name of one character stays whole: there is no inside.
+    """
     for name in names:
+        if len(name) == 1:
+            continue
         text = text.replace(name, name[0] + ZERO_WIDTH_SPACE + name[1:])
     return text
 
@@ -277,6 +295,13 @@ def _merged(segments: Sequence[Segment]) -> Stretch:
             else:
                 merged.append(segment)
     return tuple(merged)
+
+
+def _markers(literals: str, controls: Sequence[str]) -> tuple[str, ...]:
+    """Return what looks like markup in a template's literals and is no control token, in order."""
+    for control in sorted(controls, key=len, reverse=True):
+        literals = literals.replace(control, "\n")
+    return tuple(dict.fromkeys(found.strip() for found in _MARKUP.findall(literals)))
 
 
 def _between(rendered: str, sentinels: Sequence[str]) -> list[str]:

@@ -161,7 +161,8 @@ class ServerClient:
     async def complete(self, request: GenerationRequest) -> AsyncGenerator[EngineEvent, None]:
         """Continue the prompt; see ``protocols.Engine.generate``.
 
-        Closing the generator closes the connection, which the server looks at once a second.
+        Closing the generator closes the connection, which the server looks at once a second. A stop string
+        ends an answer as complete, with all that was written before it: what follows was never written.
         """
         async with self._completion(request) as chunks:
             while True:

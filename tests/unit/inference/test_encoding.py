@@ -9,7 +9,14 @@ from coding_assistant.domain import Message, Role
 from coding_assistant.errors import InvalidModel
 from coding_assistant.inference.encoding import PromptEncoder, read_traits
 from coding_assistant.inference.gguf import Vocabulary
-from coding_assistant.inference.prompt_format import CHATML, FAMILIES, PHI3, PromptFormat
+from coding_assistant.inference.prompt_format import (
+    CHATML,
+    FAMILIES,
+    LLAMA2,
+    LLAMA3,
+    PHI3,
+    PromptFormat,
+)
 
 NORMAL, CONTROL, USER_DEFINED = 1, 3, 4
 
@@ -160,6 +167,51 @@ def test_harmless_texts_become_what_the_whole_rendered_prompt_would(
 def test_plain_text_holds_no_control_token(tokenizer: ToyTokenizer, text: str) -> None:
     async def run() -> None:
         assert control_count(await (await encoder(tokenizer, CHATML)).tokenize(text)) == 0
+
+    anyio.run(run)
+
+
+@pytest.mark.parametrize("prompt_format", [PHI3, LLAMA2, LLAMA3, CHATML], ids=lambda family: family.name)
+def test_no_quoted_control_token_ends_an_answer(prompt_format: PromptFormat) -> None:
+    async def run() -> None:
+        made = await encoder(ToyTokenizer(), prompt_format)
+        stop = made.stop_strings((*CONTROLS, "END"))
+        assert stop == ("END", *(["[INST]"] if prompt_format is LLAMA2 else []))
+
+    anyio.run(run)
+
+
+class Overlapping(ToyTokenizer):
+    """Reads one control token in plain text, and where that one was broken another."""
+
+    async def tokenize(
+        self, text: str, *, parse_special: bool = False, add_special: bool = False
+    ) -> tuple[int, ...]:
+        names = ("<|im_start|>", "<|im_end|>")
+        found = next((CONTROLS.index(name) for name in names if name in text), None)
+        if found is not None:
+            return (found,)
+        return await super().tokenize(text, parse_special=parse_special, add_special=add_special)
+
+
+def test_a_control_token_that_breaking_another_uncovers_is_broken_too() -> None:
+    async def run() -> None:
+        made = await encoder(Overlapping(), CHATML)
+        assert control_count(await made.tokenize("<|im_start|><|im_end|>")) == 0
+
+    anyio.run(run)
+
+
+def test_a_vocabulary_that_reads_a_letter_as_a_control_token_is_refused() -> None:
+    async def run() -> None:
+        tokenizer = ToyTokenizer()
+        kinds = list(tokenizer.vocabulary.types)
+        kinds[tokenizer.vocabulary.tokens.index("q")] = CONTROL
+        tokenizer.vocabulary = Vocabulary(tokenizer.vocabulary.tokens, tuple(kinds))
+        made = await encoder(tokenizer, CHATML)
+        assert await made.tokenize("a word")
+        with pytest.raises(InvalidModel, match="'q'"):
+            await made.tokenize("a question")
 
     anyio.run(run)
 

@@ -17,6 +17,7 @@ from coding_assistant.inference.prompt_format import (
     PromptFormat,
     Stretch,
     derived_format,
+    looks_like_markup,
     named_format,
     recognised_format,
 )
@@ -205,6 +206,48 @@ def test_a_template_without_a_system_role_puts_the_text_before_the_first_questio
     derived = derived_format(merged(PROBES), merged(PROBES[1:]), ["<Q>", "<A>"])
 
     assert rendered(derived.stretches(CONVERSATION)) == "<Q>Be brief.\nWho?<A>You.<Q>Why?<A>"
+
+
+ZEPHYR = "<|{role}|>\n{text}</s>\n"
+ALPACA = "### {role}:\n{text}\n\n"
+
+
+def derived_from(turn: str, controls: Sequence[str]) -> PromptFormat:
+    def written(messages: Sequence[Message]) -> str:
+        turns = [turn.format(role=message.role.value, text=message.text) for message in messages]
+        return "".join(turns) + turn.partition("{text}")[0].format(role="assistant")
+
+    return derived_format(written(PROBES), written(PROBES[1:]), controls)
+
+
+@pytest.mark.parametrize(
+    ("turn", "markers"),
+    [
+        (ZEPHYR, {"<|system|>", "<|user|>", "<|assistant|>"}),
+        (ALPACA, {"### system:", "### user:", "### assistant:"}),
+        ("[{role}]{text}[/{role}]", {"[user]", "[/user]", "[/assistant]"}),
+        ("{role}: {text}\n", set()),
+    ],
+)
+def test_markup_of_a_foreign_template_cannot_be_forged(turn: str, markers: set[str]) -> None:
+    derived = derived_from(turn, ["</s>"])
+    hostile = [Message(message.role, "\n".join(derived.markers) + message.text) for message in CONVERSATION]
+
+    assert set(derived.markers) >= markers
+    assert bool(markers) == bool(derived.markers)
+    forged, honest = (rendered(derived.stretches(messages)) for messages in (hostile, CONVERSATION))
+    for marker in derived.markers:
+        assert forged.count(marker) == honest.count(marker)
+
+
+def test_the_next_questions_marker_ends_an_answer_only_where_no_token_does() -> None:
+    assert derived_from(ZEPHYR, ["</s>"]).stop == ()
+    assert derived_from(ALPACA, ["</s>"]).stop == ("### user:",)
+
+
+@pytest.mark.parametrize("word", ["user", "  ", "\n\n", "x", "#", "<", "a < b"])
+def test_words_and_blanks_are_no_markup(word: str) -> None:
+    assert not looks_like_markup(word)
 
 
 @pytest.mark.parametrize(
