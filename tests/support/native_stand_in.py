@@ -41,6 +41,9 @@ def Server(params):
 NO_MEMORY = _PARAMETERS + _REFUSAL.replace("REASON", "unable to allocate CPU buffer")
 UNKNOWN_ARCHITECTURE = _PARAMETERS + _REFUSAL.replace("REASON", "unknown model architecture: 'next'")
 ENDLESS_LOAD = _PARAMETERS + "import signal\ndef Server(params): signal.pause()"
+_ANNOUNCEMENT = "import json\ndef Server(params):\n    json.dumps = lambda _: TEXT\n    return Anything()"
+NO_ADDRESS = _PARAMETERS + _ANNOUNCEMENT.replace("TEXT", "'ready'")
+ENDLESS_ADDRESS = _PARAMETERS + _ANNOUNCEMENT.replace("TEXT", "'http' * 100_000")
 RENAMED_PARAMETER = """
 class ggml_type:
     GGML_TYPE_F16 = 1

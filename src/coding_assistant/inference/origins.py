@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from coding_assistant.child_process import child_environment
 from coding_assistant.domain import DownloadOrigin, HubFile, WheelParts
 from coding_assistant.errors import DiskFull, DownloadFailed
 from coding_assistant.inference.memory import size_in_words
@@ -176,7 +177,11 @@ def _run(module: list[str], folder: Path, *, measure: Callable[[], int]) -> Gene
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **_CHILD_ENVIRONMENT, "TMPDIR": str(folder)},  # /tmp may be small, or memory
+            env={
+                **child_environment(os.environ),
+                **_CHILD_ENVIRONMENT,
+                "TMPDIR": str(folder),
+            },  # /tmp may be small, or memory
         )
     try:
         while process.poll() is None:

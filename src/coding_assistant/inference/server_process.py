@@ -21,6 +21,7 @@ import anyio
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from coding_assistant.child_process import child_environment
 from coding_assistant.errors import (
     CodingAssistantError,
     DataDirectoryUnusable,
@@ -33,7 +34,7 @@ from coding_assistant.errors import (
 )
 from coding_assistant.inference.server_protocol import ServerReady, ServerSettings
 
-# ``-P`` keeps the working directory off the import path: it is often a repository that nobody vouches for.
+# ``-P`` keeps the working directory off the import path; see ``child_environment``.
 SERVER_COMMAND: Final = (sys.executable, "-P", "-m", "coding_assistant.inference.llama_server")
 
 # How long a thread of the engine spins for the others, in turns of a loop, before it sleeps. With OpenMP's
@@ -132,7 +133,7 @@ class ServerProcess:
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=log.write_end,
-                env={**_SPINNING, **os.environ},
+                env={**_SPINNING, **child_environment(os.environ)},
             )
         finally:
             os.close(log.write_end)
@@ -188,7 +189,7 @@ class ServerProcess:
                 await _piped(self._process.stdin).send(replace(settings, api_key=self.api_key).to_line())
                 lines = BufferedByteReceiveStream(_piped(self._process.stdout))
                 line = await lines.receive_until(b"\n", _LONGEST_ANNOUNCEMENT)
-                self.url = ServerReady.from_line(line).url
+            self.url = ServerReady.from_line(line).url
         except TimeoutError:
             raise EngineFailed(
                 f"The model was not loaded after {start_seconds:.0f} seconds.",
@@ -196,6 +197,8 @@ class ServerProcess:
             ) from None
         except (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError):
             raise await self.reason_it_ended() from None
+        except (anyio.DelimiterNotFound, ValueError, TypeError) as error:
+            raise EngineFailed("The engine's process announced something that is no address.") from error
 
     def _explain(self, exit_code: int) -> CodingAssistantError:
         tail = self._log.finished()

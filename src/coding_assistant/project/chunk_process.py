@@ -20,6 +20,7 @@ from pathlib import PurePosixPath
 from types import TracebackType
 from typing import Self
 
+from coding_assistant.child_process import child_environment
 from coding_assistant.domain import Chunk, ChunkKind, SourceFile
 from coding_assistant.project.chunk import TARGET_CHARACTERS, chunk, chunk_by_lines, split_lines
 
@@ -148,7 +149,12 @@ class _Child:
         # -P: or a project that has a json.py, with the user in its folder, would be imported.
         command = [sys.executable, "-P", "-m", __name__, *arguments]
         self._process = subprocess.Popen(  # noqa: S603  -- our own module, no shell
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            env=child_environment(os.environ),
         )
         assert self._process.stdin is not None  # noqa: S101  -- PIPE was asked for; mypy cannot know
         assert self._process.stdout is not None  # noqa: S101  -- likewise
