@@ -57,6 +57,18 @@ def test_modules_in_the_callers_directory_are_not_run(checkout: Checkout, tmp_pa
     assert outcome.status == 0, outcome.told
 
 
+@pytest.mark.parametrize("import_path", [":", ".:/absent", "/absent::relative"])
+def test_an_import_path_does_not_lead_to_the_callers_directory(
+    checkout: Checkout, tmp_path: Path, import_path: str
+) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('the project was run')")
+    environment = os.environ | {"PYTHONPATH": import_path}
+
+    outcome = checkout.run("version", directory=tmp_path, environment=environment)
+
+    assert outcome.status == 0, outcome.told
+
+
 def make_stale(checkout: Checkout) -> None:
     checkout.pyproject.write_text(checkout.pyproject.read_text() + "# changed\n")
 

@@ -26,6 +26,17 @@ case $* in
 esac
 """
 
+PYTHON = f"""\
+exec '{sys.executable}' "$@"
+"""
+
+PYTHON_WITHOUT_LOCKS = f"""\
+case $* in
+    *flock*) echo "[Errno 37] No locks available" >&2; exit 1 ;;
+    *) exec '{sys.executable}' "$@" ;;
+esac
+"""
+
 THIS_MINOR = ".".join(platform.python_version_tuple()[:2])
 
 
@@ -37,9 +48,12 @@ class BareSystem:
         self.bin.mkdir()
         self.checkout = Checkout(folder / "a checkout")
         for name in BARE_SYSTEM:
-            found = shutil.which(name)
-            assert found, name
-            (self.bin / name).symlink_to(found)
+            self.link(name)
+
+    def link(self, name: str) -> None:
+        found = shutil.which(name)
+        assert found, name
+        (self.bin / name).symlink_to(found)
 
     def add(self, name: str, script: str = "") -> None:
         command = self.bin / name
@@ -71,7 +85,7 @@ def test_a_missing_python_is_named(system: BareSystem) -> None:
     outcome = system.run("version")
 
     assert outcome.status == 3
-    assert "Python 3.11 or newer is needed; none was found" in outcome.told
+    assert "Python 3.11 or newer is needed; none was found.\n" in outcome.told
     assert "apt-get install python3 python3-venv" in outcome.told
 
 
@@ -81,7 +95,7 @@ def test_a_python_too_old_is_named_with_its_version(system: BareSystem) -> None:
     outcome = system.run("version")
 
     assert outcome.status == 3
-    assert "the one here is 3.9.2" in outcome.told
+    assert "is needed; the one here is 3.9.2.\n" in outcome.told
 
 
 @pytest.mark.parametrize(
@@ -104,4 +118,28 @@ def test_a_python_that_cannot_make_environments_is_named(
     assert outcome.status == 3
     assert "python3-venv" in outcome.told
     assert command in outcome.told
+    assert not (system.checkout.folder / ".venv").exists()
+
+
+def test_an_environment_of_the_users_that_has_no_pip_is_left_alone(system: BareSystem) -> None:
+    system.add("python3", PYTHON)
+    system.link("rmdir")
+    kept = system.checkout.folder / ".venv" / "pyvenv.cfg"
+    kept.parent.mkdir()
+    kept.touch()
+
+    outcome = system.run("version")
+
+    assert outcome.status == 1
+    assert ".venv was not made by ./run" in outcome.told
+    assert kept.exists()
+
+
+def test_a_checkout_that_cannot_be_locked_is_told(system: BareSystem) -> None:
+    system.add("python3", PYTHON_WITHOUT_LOCKS)
+
+    outcome = system.run("version")
+
+    assert outcome.status == 1
+    assert "cannot be locked" in outcome.told
     assert not (system.checkout.folder / ".venv").exists()
