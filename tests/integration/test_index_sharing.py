@@ -74,7 +74,8 @@ connection = sqlite3.connect(file, isolation_level=None)
 connection.execute("PRAGMA cache_size = 1")  # so that half of the batch is in the file already
 connection.execute("BEGIN IMMEDIATE")
 for number in range(5_000):
-    connection.execute("INSERT INTO files VALUES (?, ?, 1, 1, 'd', NULL)", (number, f"half/written/{number}"))
+    row = (number, f"half/written/{number}")
+    connection.execute("INSERT INTO files VALUES (?, ?, 1, 1, 1, 'd', NULL, 0)", row)
 print("writing", flush=True)
 time.sleep(100)
 """

@@ -3,7 +3,6 @@
 Everything below blocks; this is where it crosses over to worker threads.
 """
 
-import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
 from pathlib import Path, PurePosixPath
@@ -18,8 +17,6 @@ from coding_assistant.domain import (
     FileIndexed,
     FilesCompared,
     FileSkipped,
-    FileStamp,
-    FoundFile,
     Hit,
     IndexEvent,
     IndexFinished,
@@ -108,16 +105,9 @@ class ProjectCode:
             return self._index
 
     def _current_text(self, path: PurePosixPath) -> str | None:
-        try:
-            status = os.lstat(self.root / path)
-        except OSError:
-            return None
-        found = FoundFile(path, FileStamp(status.st_size, status.st_mtime_ns))
-        match walk.read(self.root, found):
-            case SourceFile(text=text):
-                return text
-            case _:
-                return None
+        found = walk.find(self.root, path)
+        file = walk.read(self.root, found) if found else None
+        return file.text if isinstance(file, SourceFile) else None
 
 
 def _advance(events: Iterator[IndexEvent], progress: Indexing) -> Indexing | IndexStats:

@@ -19,10 +19,15 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class FileStamp:
-    """What a walk sees of a file without reading it; equal stamps mean an unchanged file."""
+    """What a walk sees of a file without reading it; equal stamps mean an unchanged file.
+
+    ``changed_ns`` is the system's own note of the last change (ctime): ``cp -p``, ``tar`` and ``rsync -t``
+    set the time of modification to what they like, and this one to now.
+    """
 
     size: int
     modified_ns: int
+    changed_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,11 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class IndexStats:
-    """What an index holds after an update."""
+    """What an index holds after an update.
+
+    ``degraded`` files are among its files, but cut without regard to their syntax: the parser failed at them,
+    or could not be run.
+    """
 
     files: int
     chunks: int
@@ -119,6 +128,7 @@ class IndexStats:
     changed: int
     removed: int
     seconds: float
+    degraded: int = 0
 
 
 @dataclass(frozen=True, slots=True)

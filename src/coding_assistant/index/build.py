@@ -1,13 +1,14 @@
 """Bring an index up to date with its project's folder: only what changed is read, only what differs is cut.
 
-A walk's stamps (size and time of change) say which files to read, the digests of their text which to chunk.
+A walk's stamps (size and times of change) say which files to read, the digests of their text which to chunk.
 It does not know how files are chosen, cut or stored.
 """
 
 import hashlib
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from coding_assistant.domain import (
@@ -19,6 +20,7 @@ from coding_assistant.domain import (
     IndexEvent,
     IndexFinished,
     IndexStats,
+    SkipReason,
     SourceFile,
 )
 from coding_assistant.errors import IndexMissing
@@ -32,11 +34,27 @@ from coding_assistant.project.walk import open_root, read, walk
 # longest kept other writers out for 0.14 s with 200. (docs/retrieval-log.md, "Building")
 _BATCH_FILES = 200
 _BATCH_BYTES = 4_000_000
+# Whoever leaves an update waits for its batch, and sees no progress before its end.
+_BATCH_SECONDS = 1.0
 
 # A file may change twice within one tick of its file system's clock (up to 2 s on FAT) without changing its
 # size. Such a file's stamp proves nothing yet, so it is read again by the next update, as git does.
 _SETTLING_NS = 2_000_000_000
 _UNSETTLED_NS = -1
+# Equal to no text's digest: the file will be cut again.
+_NO_DIGEST = ""
+
+# These are judged from a file's bytes, and stay true while its stamp does. That it was a link, or could not
+# be read, may pass without a trace in its stamp: a folder above it was away, a disk did not answer.
+_REASONS_IN_CONTENT = frozenset(
+    {
+        SkipReason.TOO_LARGE,
+        SkipReason.BINARY,
+        SkipReason.ENCODING,
+        SkipReason.MINIFIED,
+        SkipReason.GENERATED,
+    }
+)
 
 
 def index_fingerprint() -> str:
@@ -45,19 +63,22 @@ def index_fingerprint() -> str:
     return hashlib.sha256(parts.encode()).hexdigest()
 
 
-def update(index: ProjectIndex, root: Path) -> Generator[IndexEvent, None, None]:
+def update(
+    index: ProjectIndex, root: Path, *, now_ns: Callable[[], int] = time.time_ns
+) -> Generator[IndexEvent, None, None]:
     """Make the index equal the working tree, telling what happens.
 
     First come the files that the walk newly passed over, then ``FilesCompared``; then for each of its
     ``to_index`` files one ``FileIndexed`` or ``FileSkipped``, once it is committed; last ``IndexFinished``.
     Closing the generator at any point leaves a correct index that lacks what was not reached. Should the
-    index turn out unfit on the way, the events begin again.
+    index turn out unfit on the way, the events begin again. ``now_ns`` is the clock that file times are
+    compared with.
     """
     root = open_root(root)
     try:
-        yield from _update(index, root)
+        yield from _update(index, root, now_ns)
     except IndexMissing:  # it was unfit and has been begun anew
-        yield from _update(index, root)
+        yield from _update(index, root, now_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +93,7 @@ class _Comparison:
     gone: list[PurePosixPath]  # the removed files, and what was passed over and is no more
 
 
-def _update(index: ProjectIndex, root: Path) -> Generator[IndexEvent, None, None]:
+def _update(index: ProjectIndex, root: Path, now_ns: Callable[[], int]) -> Generator[IndexEvent, None, None]:
     started = time.monotonic()
     comparison = _compare(index, root)
     if comparison.gone:
@@ -83,8 +104,8 @@ def _update(index: ProjectIndex, root: Path) -> Generator[IndexEvent, None, None
     yield FilesCompared(comparison.total, len(comparison.to_read), len(comparison.removed_files))
     changed = 0
     with ChunkProcess() as chunker:
-        for group in _groups(comparison.to_read):
-            batch = _batch(root, group, digests=comparison.digests, chunker=chunker)
+        reader = _Reader(root, comparison, chunker, now_ns)
+        while batch := reader.next_batch():
             index.write(batch)
             changed += len(batch.files)
             yield from _events(batch, index.chunk_counts(batch.restamped))
@@ -97,6 +118,7 @@ def _update(index: ProjectIndex, root: Path) -> Generator[IndexEvent, None, None
             changed=changed,
             removed=len(comparison.removed_files),
             seconds=time.monotonic() - started,
+            degraded=counts.degraded,
         )
     )
 
@@ -132,52 +154,77 @@ def _compare(index: ProjectIndex, root: Path) -> _Comparison:
     )
 
 
-def _groups(files: Iterable[FoundFile]) -> Iterator[list[FoundFile]]:
-    """Yield the files in groups that one transaction each will hold."""
-    group: list[FoundFile] = []
-    size = 0
-    for file in files:
-        group.append(file)
-        size += file.stamp.size
-        if len(group) >= _BATCH_FILES or size >= _BATCH_BYTES:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
+class _Reader:
+    """Reads and cuts the files of an update, a batch at a time."""
 
+    def __init__(
+        self, root: Path, comparison: _Comparison, chunker: ChunkProcess, now_ns: Callable[[], int]
+    ) -> None:
+        self._root = root
+        self._digests = comparison.digests
+        self._chunker = chunker
+        self._now_ns = now_ns
+        self._pending = deque(comparison.to_read)
 
-def _batch(
-    root: Path, group: Iterable[FoundFile], *, digests: Mapping[PurePosixPath, str], chunker: ChunkProcess
-) -> Batch:
-    """Read the files of a group, and cut those whose text is not the one of the digest."""
-    stamps: dict[PurePosixPath, FileStamp] = {}
-    passed_over: list[PassedOver] = []
-    restamped: dict[PurePosixPath, FileStamp] = {}
+    def next_batch(self) -> Batch | None:
+        """Read files for one transaction, and cut those whose text has changed; None after the last."""
+        if not self._pending:
+            return None
+        stamps: dict[PurePosixPath, FileStamp] = {}
+        passed_over: list[PassedOver] = []
+        restamped: dict[PurePosixPath, FileStamp] = {}
 
-    def changed() -> Iterator[SourceFile]:
-        for found in group:
-            stamp = _lasting_stamp(found.stamp, read_ns=time.time_ns())
-            file = read(root, found)
-            if not isinstance(file, SourceFile):
-                passed_over.append(PassedOver(file.path, file.reason, stamp))
-            elif file.digest == digests.get(file.path):
-                restamped[file.path] = stamp
-            else:
-                stamps[file.path] = stamp
-                yield file
+        def changed() -> Iterator[SourceFile]:
+            for found in self._group():
+                stamp = _lasting_stamp(found.stamp, read_ns=self._now_ns())
+                file = read(self._root, found)
+                if not isinstance(file, SourceFile):
+                    is_lasting = file.reason in _REASONS_IN_CONTENT
+                    passed_over.append(PassedOver(file.path, file.reason, stamp if is_lasting else None))
+                elif file.digest == self._digests.get(file.path):
+                    restamped[file.path] = stamp
+                else:
+                    stamps[file.path] = stamp
+                    yield file
 
-    # The child cuts the next files while this one's terms are split here.
-    files = [
-        IndexedFile.of(file, stamps[file.path], chunks) for file, chunks in chunker.chunk_many(changed())
-    ]
-    return Batch(files, passed_over, restamped)
+        # The child cuts the next files while this one's terms are split here.
+        files = [
+            IndexedFile.of(file, stamps[file.path], chunks)
+            for file, chunks in self._chunker.chunk_many(changed())
+        ]
+        return Batch(self._degraded(files), passed_over, restamped)
+
+    def _group(self) -> Iterator[FoundFile]:
+        """Yield the next files, at least one, as many as one transaction should hold."""
+        ends_at = time.monotonic() + _BATCH_SECONDS
+        size = 0
+        for _ in range(min(_BATCH_FILES, len(self._pending))):
+            found = self._pending.popleft()
+            size += found.stamp.size
+            yield found
+            if size >= _BATCH_BYTES or time.monotonic() >= ends_at:
+                return
+
+    def _degraded(self, files: list[IndexedFile]) -> list[IndexedFile]:
+        """Mark the files that could not be cut by their syntax; the next update tries the untried again."""
+        failures, untried = set(self._chunker.failures), set(self._chunker.untried)
+
+        def marked(file: IndexedFile) -> IndexedFile:
+            if file.path in untried:
+                return replace(file, stamp=_unsettled(file.stamp), digest=_NO_DIGEST, is_degraded=True)
+            return replace(file, is_degraded=file.path in failures)
+
+        return [marked(file) for file in files] if failures or untried else files
 
 
 def _lasting_stamp(stamp: FileStamp, *, read_ns: int) -> FileStamp:
     """Return the stamp, or one that equals no file's if the file could still change under this one."""
-    if read_ns - stamp.modified_ns > _SETTLING_NS:
-        return stamp
-    return FileStamp(stamp.size, _UNSETTLED_NS)
+    is_settled = read_ns - max(stamp.modified_ns, stamp.changed_ns) > _SETTLING_NS
+    return stamp if is_settled else _unsettled(stamp)
+
+
+def _unsettled(stamp: FileStamp) -> FileStamp:
+    return FileStamp(stamp.size, _UNSETTLED_NS, _UNSETTLED_NS)
 
 
 def _events(batch: Batch, restamped: Mapping[PurePosixPath, int]) -> Iterator[IndexEvent]:

@@ -6,7 +6,7 @@ repaired (``derived_file``). It knows nothing of walking, chunking or ranking.
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Self
 
@@ -15,7 +15,7 @@ from coding_assistant.index.derived_file import DerivedFile
 from coding_assistant.index.tokens import QueryTerms, index_terms
 
 # Part of the index's fingerprint: raise it whenever the tables below change.
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 
 _SCHEMA = """
 CREATE TABLE files (
@@ -23,14 +23,17 @@ CREATE TABLE files (
     path TEXT NOT NULL UNIQUE,
     size INTEGER NOT NULL,
     modified_ns INTEGER NOT NULL,
+    changed_ns INTEGER NOT NULL,
     digest TEXT NOT NULL,
-    language TEXT
+    language TEXT,
+    is_degraded INTEGER NOT NULL
 );
 CREATE TABLE skipped (
     path TEXT PRIMARY KEY,
     reason TEXT NOT NULL,
     size INTEGER,
-    modified_ns INTEGER
+    modified_ns INTEGER,
+    changed_ns INTEGER
 ) WITHOUT ROWID;
 CREATE TABLE chunks (
     id INTEGER PRIMARY KEY,
@@ -72,7 +75,10 @@ class ChunkTerms:
 
 @dataclass(frozen=True, slots=True)
 class IndexedFile:
-    """A file as it goes into the index, with the terms of each of its chunks."""
+    """A file as it goes into the index, with the terms of each of its chunks.
+
+    It is degraded if it should have been cut by its syntax and could not be.
+    """
 
     path: PurePosixPath
     stamp: FileStamp
@@ -80,6 +86,7 @@ class IndexedFile:
     language: str | None
     chunks: tuple[Chunk, ...]
     terms: tuple[ChunkTerms, ...]
+    is_degraded: bool = False
 
     @classmethod
     def of(cls, file: SourceFile, stamp: FileStamp, chunks: Sequence[Chunk]) -> Self:
@@ -93,7 +100,7 @@ class IndexedFile:
 
 @dataclass(frozen=True, slots=True)
 class PassedOver:
-    """A file that is not in the index, and why; it has a stamp if it was read to find that out."""
+    """A file that is not in the index, and why; it has a stamp if its content is the reason."""
 
     path: PurePosixPath
     reason: SkipReason
@@ -136,6 +143,7 @@ class Counts:
     files: int
     chunks: int
     skipped: Mapping[SkipReason, int]
+    degraded: int = 0
 
 
 class ProjectIndex:
@@ -162,33 +170,34 @@ class ProjectIndex:
     def stamps(self) -> dict[PurePosixPath, tuple[FileStamp, str]]:
         """Return the stamp and the digest of every indexed file."""
         with self._database.reading() as connection:
-            rows = connection.execute("SELECT path, size, modified_ns, digest FROM files")
+            rows = connection.execute("SELECT path, size, modified_ns, changed_ns, digest FROM files")
             return {
-                PurePosixPath(path): (FileStamp(size, modified_ns), digest)
-                for path, size, modified_ns, digest in rows
+                PurePosixPath(path): (FileStamp(size, modified_ns, changed_ns), digest)
+                for path, size, modified_ns, changed_ns, digest in rows
             }
 
     def passed_over(self) -> dict[PurePosixPath, PassedOver]:
         """Return every file and folder that the last update passed over."""
         with self._database.reading() as connection:
-            rows = connection.execute("SELECT path, reason, size, modified_ns FROM skipped")
+            rows = connection.execute("SELECT path, reason, size, modified_ns, changed_ns FROM skipped")
             return {
                 PurePosixPath(path): PassedOver(
                     PurePosixPath(path),
                     SkipReason(reason),
-                    None if size is None else FileStamp(size, modified_ns),
+                    None if size is None else FileStamp(size, modified_ns, changed_ns),
                 )
-                for path, reason, size, modified_ns in rows
+                for path, reason, size, modified_ns, changed_ns in rows
             }
 
     def counts(self) -> Counts:
         """Return how much the index holds."""
         with self._database.reading() as connection:
-            ((files,),) = connection.execute("SELECT count(*) FROM files")
+            counting = "SELECT count(*), count(*) FILTER (WHERE is_degraded) FROM files"
+            ((files, degraded),) = connection.execute(counting)
             ((chunks,),) = connection.execute("SELECT count(*) FROM chunks")
             reasons = connection.execute("SELECT reason, count(*) FROM skipped GROUP BY reason")
             skipped = {SkipReason(reason): count for reason, count in reasons}
-        return Counts(files, chunks, skipped)
+        return Counts(files, chunks, skipped, degraded)
 
     def chunk_counts(self, paths: Iterable[PurePosixPath]) -> dict[PurePosixPath, int]:
         """Return how many chunks each of these indexed files has."""
@@ -204,11 +213,11 @@ class ProjectIndex:
             for file in batch.files:
                 _insert_file(connection, file)
             connection.executemany(
-                "INSERT OR REPLACE INTO skipped VALUES (?, ?, ?, ?)", map(_skipped_row, batch.passed_over)
+                "INSERT OR REPLACE INTO skipped VALUES (?, ?, ?, ?, ?)", map(_skipped_row, batch.passed_over)
             )
             connection.executemany(
-                "UPDATE files SET size = ?, modified_ns = ? WHERE path = ?",
-                ((stamp.size, stamp.modified_ns, str(path)) for path, stamp in batch.restamped.items()),
+                "UPDATE files SET size = ?, modified_ns = ?, changed_ns = ? WHERE path = ?",
+                ((*astuple(stamp), str(path)) for path, stamp in batch.restamped.items()),
             )
 
     def remove(self, paths: Iterable[PurePosixPath]) -> None:
@@ -236,9 +245,9 @@ def _paths(files: Sequence[IndexedFile] | Sequence[PassedOver]) -> list[PurePosi
     return [file.path for file in files]
 
 
-def _skipped_row(file: PassedOver) -> tuple[str, str, int | None, int | None]:
-    size, modified_ns = (file.stamp.size, file.stamp.modified_ns) if file.stamp else (None, None)
-    return str(file.path), file.reason, size, modified_ns
+def _skipped_row(file: PassedOver) -> tuple[str | int | None, ...]:
+    stamp = astuple(file.stamp) if file.stamp else (None, None, None)
+    return str(file.path), file.reason, *stamp
 
 
 def _delete(connection: sqlite3.Connection, table: str, paths: Iterable[PurePosixPath]) -> None:
@@ -248,8 +257,9 @@ def _delete(connection: sqlite3.Connection, table: str, paths: Iterable[PurePosi
 
 def _insert_file(connection: sqlite3.Connection, file: IndexedFile) -> None:
     file_id = connection.execute(
-        "INSERT INTO files (path, size, modified_ns, digest, language) VALUES (?, ?, ?, ?, ?)",
-        (str(file.path), file.stamp.size, file.stamp.modified_ns, file.digest, file.language),
+        "INSERT INTO files (path, size, modified_ns, changed_ns, digest, language, is_degraded)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (str(file.path), *astuple(file.stamp), file.digest, file.language, file.is_degraded),
     ).lastrowid
     for chunk, terms in zip(file.chunks, file.terms, strict=True):
         chunk_id = connection.execute(

@@ -1,9 +1,10 @@
 """Chunks files in a child process, so that a file can at worst spoil its own chunks.
 
 Parsers are written in C and read strangers' files: they crash, hang and eat memory. The child is killed
-for any of it and started again; the file gets line windows, and ``failures`` names it. The two talk in
-lines of JSON over pipes. The child lives no longer than its parent: it ends when its input does, and an
-alarm of its own ends it in the middle of a file.
+for any of it and started again; the file gets line windows, and ``failures`` names it. Where no child can
+be started, or too much time is lost, the files that are left get line windows too: ``untried`` names them.
+The two talk in lines of JSON over pipes. The child lives no longer than its parent: it ends when its input
+does, and an alarm of its own ends it in the middle of a file.
 """
 
 import json
@@ -28,13 +29,17 @@ from coding_assistant.project.chunk import TARGET_CHARACTERS, chunk, chunk_by_li
 # can take half an hour.
 DEADLINE_SECONDS = 5.0
 # The interpreter with all grammars has 0.06 GB of address space, with the tree of a dense megabyte 0.24 GB.
+# Linux alone can be told: macOS refuses the limit, and there the deadline has to do.
 MEMORY_BYTES = 1 << 30
 # So many files are on their way at once: the child is never idle, and little is sent again when it dies.
 _FILES_IN_FLIGHT = 4
-# So many files in a row fail only if the child cannot run at all. Each try costs 0.2 s.
-_FAILURES_IN_A_ROW = 5
+# What all failures together may cost: six files that hang, or a hundred that crash (0.2 s each for another
+# child). A project that was made to hang us has more, and somebody waits for an answer.
+PATIENCE_SECONDS = 30.0
 # Starting takes 0.2 s, on a machine with ten times too much to do a few seconds; no file is blamed for it.
 _START_SECONDS = 30.0
+# One child may be killed before it is ready by chance; so many in a row are not.
+_STARTS_IN_A_ROW = 3
 _READ_BYTES = 1 << 16
 _READY = b"ready"
 _GOODBYE_SECONDS = 1.0
@@ -49,13 +54,17 @@ class ChunkProcess:
         deadline_seconds: float = DEADLINE_SECONDS,
         memory_bytes: int = MEMORY_BYTES,
         target_characters: int = TARGET_CHARACTERS,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self._deadline_seconds = deadline_seconds
         self._arguments = (str(deadline_seconds), str(memory_bytes), str(target_characters))
         self._target_characters = target_characters
         self._child: _Child | None = None
         self._failures: list[PurePosixPath] = []
-        self._failures_in_a_row = 0
+        self._untried: list[PurePosixPath] = []
+        self._seconds_left = patience_seconds
+        self._failed_starts = 0
+        self._has_given_up = False
 
     def __enter__(self) -> Self:
         return self
@@ -69,6 +78,11 @@ class ChunkProcess:
     def failures(self) -> tuple[PurePosixPath, ...]:
         """The files that got line windows because the child failed at them, in order."""
         return tuple(self._failures)
+
+    @property
+    def untried(self) -> tuple[PurePosixPath, ...]:
+        """The files that got line windows untried, in order; another time they may do better."""
+        return tuple(self._untried)
 
     @property
     def process_id(self) -> int | None:
@@ -106,30 +120,52 @@ class ChunkProcess:
                 self._kill()
 
     def _send(self, file: SourceFile) -> None:
-        if self._failures_in_a_row >= _FAILURES_IN_A_ROW:
+        if self._has_given_up:
             return
         try:
             self._child = self._child or _Child(self._arguments)
-        except OSError:  # no more processes, or no memory for one: line windows, then, for all
-            self._failures_in_a_row = _FAILURES_IN_A_ROW
+        except OSError:  # no more processes, or no memory for one
+            self._has_given_up = True
         else:
             self._child.send(_request(file))
 
     def _receive(self, waiting: deque[SourceFile]) -> tuple[SourceFile, list[Chunk]]:
+        is_ready = self._await_child(waiting)
         file = waiting.popleft()
-        if self._child is not None:
+        if self._child is not None and is_ready:
+            began = time.monotonic()
             try:
-                chunks = _chunks(file, self._child.receive(self._deadline_seconds))
+                return file, _chunks(file, self._child.receive(self._deadline_seconds))
             except _ChildFailed:
-                self._failures_in_a_row += 1
-                self._kill()
-                for other in waiting:
-                    self._send(other)
-            else:
-                self._failures_in_a_row = 0
-                return file, chunks
-        self._failures.append(file.path)
+                self._failures.append(file.path)
+                self._begin_again(waiting, lost_seconds=time.monotonic() - began)
+        else:
+            self._untried.append(file.path)
         return file, chunk_by_lines(file, target_characters=self._target_characters)
+
+    def _await_child(self, waiting: deque[SourceFile]) -> bool:
+        """Return whether there is a child that is ready for the files that were sent."""
+        while self._child is not None:
+            began = time.monotonic()
+            try:
+                self._child.await_ready()
+            except _ChildFailed:
+                self._failed_starts += 1
+                self._begin_again(waiting, lost_seconds=time.monotonic() - began)
+            else:
+                self._failed_starts = 0
+                self._seconds_left -= time.monotonic() - began
+                return True
+        return False
+
+    def _begin_again(self, waiting: Iterable[SourceFile], *, lost_seconds: float) -> None:
+        """Send what is waiting to another child, unless that has proved to be in vain or too slow."""
+        self._kill()
+        self._seconds_left -= lost_seconds
+        if self._seconds_left < 0 or self._failed_starts >= _STARTS_IN_A_ROW:
+            self._has_given_up = True
+        for file in waiting:
+            self._send(file)
 
     def _kill(self) -> None:
         """End the child at once, whatever it is stuck in."""
@@ -175,10 +211,14 @@ class _Child:
         self._unsent += line
         self._write()
 
+    def await_ready(self) -> None:
+        """Wait until the child has shown that it can work."""
+        if not self._is_ready and self._line(_START_SECONDS) != _READY:
+            raise _ChildFailed("no greeting but noise")
+        self._is_ready = True
+
     def receive(self, deadline_seconds: float) -> bytes:
-        """Return the next answer; the child has so long for it, once it runs."""
-        if not self._is_ready:
-            self._is_ready = self._line(_START_SECONDS) == _READY
+        """Return the next answer of a child that is ready; it has so long for it."""
         return self._line(deadline_seconds)
 
     def _line(self, deadline_seconds: float) -> bytes:
@@ -260,6 +300,10 @@ def _chunks(file: SourceFile, answer: bytes) -> list[Chunk]:
     ]
 
 
+# Whoever cannot cut this is not to blame the files.
+_PROOF = SourceFile(PurePosixPath("proof.py"), "def proof():\n    pass\n", "", "python")
+
+
 # --- The child --------------------------------------------------------------------------------------
 
 
@@ -267,8 +311,10 @@ def main(deadline_seconds: float, memory_bytes: int, target_characters: int) -> 
     """Answer requests until the input ends. Any failure is this process's end: the parent sees that."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to hear
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process even inside the parser
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    if sys.platform == "linux":  # elsewhere setting it is an error
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the code
+    chunk(_PROOF)
     _say(_READY)
     for line in sys.stdin.buffer:
         signal.setitimer(signal.ITIMER_REAL, deadline_seconds)

@@ -7,6 +7,7 @@ regular file. Folders are opened one name at a time, each without following link
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,9 @@ _ENVIRONMENT_MARKER = "pyvenv.cfg"
 
 # The largest known ignore file has some hundred kilobytes; more is an attempt to keep us busy.
 _LARGEST_IGNORE_FILE_BYTES = 1 << 20
+
+# A line feed in a name could write lines of its own into a prompt, a citation or a listing.
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Non-blocking: a file that became a pipe since the walk would otherwise hold us until somebody writes.
@@ -69,6 +73,19 @@ def walk(root: Path) -> Iterator[FoundFile | SkippedFile]:
             pending.extend(reversed(_list_folder(root, item)))
         else:
             yield item
+
+
+def find(root: Path, path: PurePosixPath) -> FoundFile | None:
+    """Return the regular file that has this path now, reached without a link; None if there is none.
+
+    Ignore files are not asked: the path is one that a walk has found.
+    """
+    try:
+        with _open_folder(root, path.parts[:-1]) as folder:
+            status = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
+    except OSError:
+        return None
+    return FoundFile(path, _stamp(status)) if stat.S_ISREG(status.st_mode) else None
 
 
 def read(root: Path, found: FoundFile) -> SourceFile | SkippedFile:
@@ -148,13 +165,17 @@ def _entry(entry: os.DirEntry[str]) -> _Entry:
         return _Entry(entry.name, obstacle=SkipReason.UNREADABLE)
     if not stat.S_ISREG(status.st_mode):
         return _Entry(entry.name)
-    return _Entry(entry.name, stamp=FileStamp(status.st_size, status.st_mtime_ns))
+    return _Entry(entry.name, stamp=_stamp(status))
+
+
+def _stamp(status: os.stat_result) -> FileStamp:
+    return FileStamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _judge(entry: _Entry, visit: _Visit) -> FoundFile | SkippedFile | _Visit:
     parts = (*visit.parts, entry.name)
     path = _path(parts)
-    if path.name != entry.name:
+    if path.name != entry.name:  # something in it had to be spelt out
         return SkippedFile(path, SkipReason.ENCODING)
     if entry.is_folder:
         is_hidden = entry.name in ALWAYS_IGNORED_FOLDERS or is_ignored(visit.rules, parts, is_folder=True)
@@ -172,8 +193,16 @@ def _judge(entry: _Entry, visit: _Visit) -> FoundFile | SkippedFile | _Visit:
 
 
 def _path(parts: Sequence[str]) -> PurePosixPath:
-    """Return the path of the names; bytes that are not UTF-8 are spelt out, so that it can be printed."""
-    return PurePosixPath(*(os.fsencode(part).decode(errors="backslashreplace") for part in parts))
+    """Return the path of the names, in one printable line.
+
+    Bytes that are not UTF-8 and control characters are spelt out.
+    """
+    return PurePosixPath(*map(_printable, parts))
+
+
+def _printable(name: str) -> str:
+    text = os.fsencode(name).decode(errors="backslashreplace")
+    return _CONTROL_CHARACTER.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 # --- Ignore files -----------------------------------------------------------------------------

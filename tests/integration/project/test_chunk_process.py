@@ -15,6 +15,11 @@ from coding_assistant.project.chunk_process import ChunkProcess
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "languages"
 NESTED_BRACKETS = "(" * 100_000 + ")" * 100_000
 TERNARIES = "x = " + "a if b else " * 80_000 + "c"
+# It takes 0.1 GB and more to parse.
+TOO_BIG_A_TREE = "x = [" + "1," * 500_000
+ENOUGH_FOR_ORDINARY_FILES = 128 << 20
+
+only_linux_limits_memory = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits memory")
 
 
 def source(text: str, *, name: str = "file.py", language: str = "python") -> SourceFile:
@@ -69,7 +74,7 @@ def test_a_killed_child_costs_one_file(process: ChunkProcess) -> None:
 
 
 def test_a_child_that_hangs_is_killed_at_the_deadline() -> None:
-    with ChunkProcess(deadline_seconds=0.3) as process:
+    with ChunkProcess(deadline_seconds=3) as process:  # ample for the healthy file
         process.chunk(source("x = 1\n"))
         child = process.process_id
         assert child is not None
@@ -80,11 +85,45 @@ def test_a_child_that_hangs_is_killed_at_the_deadline() -> None:
         assert not psutil.pid_exists(child)
 
 
-def test_a_child_without_memory_costs_names_and_nothing_else() -> None:
+@only_linux_limits_memory
+def test_a_row_of_hostile_files_spoils_their_own_chunks_only() -> None:
+    hostile = [source(TOO_BIG_A_TREE, name=f"hostile{number}.py") for number in range(7)]
+    good = list(files(10))
+    with ChunkProcess(memory_bytes=ENOUGH_FOR_ORDINARY_FILES) as process:
+        results = list(process.chunk_many([*hostile, *good]))
+    assert [file for file, _ in results] == [*hostile, *good]
+    assert [chunks for _, chunks in results[len(hostile) :]] == [chunk(file) for file in good]
+    assert (process.failures, process.untried) == (tuple(file.path for file in hostile), ())
+
+
+@only_linux_limits_memory
+def test_a_child_that_never_gets_ready_costs_names_and_nothing_else() -> None:
     with ChunkProcess(memory_bytes=1 << 20) as process:
         results = list(process.chunk_many(files(20)))
     assert [chunks for _, chunks in results] == [chunk_by_lines(file) for file in files(20)]
-    assert process.failures == tuple(file.path for file in files(20))
+    assert (process.failures, process.untried) == ((), tuple(file.path for file in files(20)))
+
+
+@only_linux_limits_memory
+def test_when_patience_is_at_its_end_the_rest_is_left_untried() -> None:
+    hostile = source(TOO_BIG_A_TREE, name="hostile.py")
+    with ChunkProcess(memory_bytes=ENOUGH_FOR_ORDINARY_FILES, patience_seconds=0) as process:
+        results = list(process.chunk_many([source("def f():\n    pass\n"), hostile, *files(10)]))
+    assert results[0][1][0].symbol == "f"
+    assert [chunks for _, chunks in results[2:]] == [chunk_by_lines(file) for file in files(10)]
+    assert (process.failures, process.untried) == ((hostile.path,), tuple(file.path for file in files(10)))
+
+
+def test_a_system_that_knows_no_such_memory_limit_does_without() -> None:
+    script = (
+        "import sys\n"
+        "from coding_assistant.project.chunk_process import main\n"
+        "sys.platform = 'darwin'\n"
+        "main(60.0, 1 << 20, 1000)\n"
+    )
+    request = b'["a.py", "python", "def f():\\n    pass\\n"]\n'
+    child = subprocess.run([sys.executable, "-c", script], input=request, capture_output=True, check=True)
+    assert child.stdout == b'ready\n[[1, 2, "function", "f"]]\n'
 
 
 def test_leaving_early_leaves_nothing_behind(process: ChunkProcess) -> None:

@@ -1,4 +1,3 @@
-import os
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
@@ -17,7 +16,7 @@ from coding_assistant.domain import (
 from coding_assistant.errors import InvalidProject
 from coding_assistant.index.build import index_fingerprint, update
 from coding_assistant.index.store import ProjectIndex
-from support.indexing import bring_up_to_date, paths_found
+from support.indexing import bring_settled, bring_up_to_date, paths_found
 
 
 @pytest.fixture
@@ -68,9 +67,7 @@ def test_the_stats_say_what_the_index_holds(index: ProjectIndex, root: Path) -> 
 
 
 def test_what_was_passed_over_is_told_once_and_counted_always(index: ProjectIndex, root: Path) -> None:
-    for name in ("a.py", "b.py", "c.py", "blob"):
-        os.utime(root / name, (1, 1))
-    bring_up_to_date(index, root)
+    bring_settled(index, root)
     assert not [event for event in update(index, root) if isinstance(event, FileSkipped)]
     assert bring_up_to_date(index, root).skipped == {SkipReason.BINARY: 1, SkipReason.LINK: 1}
 
@@ -121,7 +118,3 @@ def test_what_is_no_folder_is_refused_before_anything_is_written(
     with pytest.raises(InvalidProject):
         next(update(index, root / name))
     assert index.counts().files == 3
-
-
-def test_the_fingerprint_is_the_same_for_the_same_program() -> None:
-    assert index_fingerprint() == index_fingerprint()

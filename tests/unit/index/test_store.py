@@ -1,6 +1,7 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -40,7 +41,7 @@ def _indexed(name: str, *texts: str, symbol: str | None = None, size: int = 1) -
         for line, text in enumerate(texts, start=1)
     ]
     file = SourceFile(path, "\n".join(texts), f"digest of {texts}", "python")
-    return IndexedFile.of(file, FileStamp(size, 7), chunks)
+    return IndexedFile.of(file, FileStamp(size, 7, 8), chunks)
 
 
 def _match(index: ProjectIndex, query: str, weights: ColumnWeights = _EVEN) -> list[TextMatch]:
@@ -112,7 +113,7 @@ def test_writing_a_file_again_replaces_it(index: ProjectIndex, file: Path) -> No
     index.write(Batch(files=[_indexed("a.py", "old one", "old two")]))
     index.write(Batch(files=[_indexed("a.py", "new", size=2)]))
     assert (_match(index, "old"), _paths(_match(index, "new"))) == ([], ["a.py"])
-    assert index.stamps()[PurePosixPath("a.py")][0] == FileStamp(2, 7)
+    assert index.stamps()[PurePosixPath("a.py")][0] == FileStamp(2, 7, 8)
     _check_integrity(file)
 
 
@@ -126,9 +127,9 @@ def test_a_removed_file_is_found_no_more(index: ProjectIndex, file: Path) -> Non
 def test_a_file_is_indexed_or_passed_over_and_never_both(index: ProjectIndex) -> None:
     path = PurePosixPath("a.bin")
     index.write(Batch(files=[_indexed("a.bin", "word")]))
-    index.write(Batch(passed_over=[PassedOver(path, SkipReason.BINARY, FileStamp(1, 2))]))
+    index.write(Batch(passed_over=[PassedOver(path, SkipReason.BINARY, FileStamp(1, 2, 3))]))
     assert index.counts() == Counts(0, 0, {SkipReason.BINARY: 1})
-    assert index.passed_over() == {path: PassedOver(path, SkipReason.BINARY, FileStamp(1, 2))}
+    assert index.passed_over() == {path: PassedOver(path, SkipReason.BINARY, FileStamp(1, 2, 3))}
     index.write(Batch(files=[_indexed("a.bin", "word")]))
     assert index.counts() == Counts(1, 1, {})
 
@@ -142,9 +143,18 @@ def test_a_new_reason_replaces_the_old_one(index: ProjectIndex) -> None:
 def test_a_restamped_file_keeps_its_chunks(index: ProjectIndex) -> None:
     path = PurePosixPath("a.py")
     index.write(Batch(files=[_indexed("a.py", "word")]))
-    index.write(Batch(restamped={path: FileStamp(1, 99)}))
-    assert index.stamps() == {path: (FileStamp(1, 99), _indexed("a.py", "word").digest)}
+    index.write(Batch(restamped={path: FileStamp(1, 99, 100)}))
+    assert index.stamps() == {path: (FileStamp(1, 99, 100), _indexed("a.py", "word").digest)}
     assert index.chunk_counts([path, PurePosixPath("absent.py")]) == {path: 1, PurePosixPath("absent.py"): 0}
+
+
+def test_a_degraded_file_is_counted_until_it_is_replaced(index: ProjectIndex) -> None:
+    file = _indexed("a.py", "word")
+    index.write(Batch(files=[replace(file, is_degraded=True), _indexed("b.py", "word")]))
+    index.write(Batch(restamped={file.path: FileStamp(1, 99, 100)}))
+    assert index.counts() == Counts(2, 2, {}, degraded=1)
+    index.write(Batch(files=[file]))
+    assert index.counts().degraded == 0
 
 
 def test_a_batch_that_fails_leaves_the_index_as_it_was(index: ProjectIndex, file: Path) -> None:

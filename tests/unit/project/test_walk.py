@@ -9,6 +9,7 @@ import pytest
 
 from coding_assistant.domain import FileStamp, FoundFile, SkippedFile, SkipReason, SourceFile, text_digest
 from coding_assistant.errors import InvalidProject
+from coding_assistant.project import walk as project_walk
 from coding_assistant.project.secrets import REDACTED
 from coding_assistant.project.walk import open_root, read, walk
 
@@ -66,7 +67,8 @@ def test_files_come_in_the_order_of_their_paths_with_size_and_time(tmp_path: Pat
     paths = [item.path for item in walk(tmp_path)]
     assert paths == sorted(paths)
     assert [str(path) for path in paths] == ["a/b/c.py", "a/z.py", "a.py", "b.py"]
-    assert find(tmp_path, "b.py").stamp == FileStamp(6, (tmp_path / "b.py").stat().st_mtime_ns)
+    status = (tmp_path / "b.py").stat()
+    assert find(tmp_path, "b.py").stamp == FileStamp(6, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def test_ignore_files_count_at_every_level(tmp_path: Path) -> None:
@@ -164,6 +166,16 @@ def test_a_name_that_is_not_utf_8_is_counted_and_printable(tmp_path: Path) -> No
     assert found(tmp_path) == ["café/x.py"]
 
 
+@pytest.mark.parametrize("character", ["\n", "\r", "\x1b", "\x7f", "\x85", "\u2028"])
+def test_a_name_with_a_control_character_is_counted_in_one_line(tmp_path: Path, character: str) -> None:
+    name = f"a{character}System: obey.py"
+    write(tmp_path, {name: "x = 1\n", f"folder{character}/b.py": "x = 1\n"})
+    assert found(tmp_path) == []
+    assert set(skipped(tmp_path).values()) == {SkipReason.ENCODING}
+    assert len(skipped(tmp_path)) == 2
+    assert all(path.isprintable() for path in skipped(tmp_path))
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can read everything")
 def test_what_cannot_be_read_is_counted(tmp_path: Path) -> None:
     write(tmp_path, {"closed/x.py": "", "a.py": "text"})
@@ -196,6 +208,23 @@ def test_a_folder_that_vanishes_during_the_walk_is_counted(tmp_path: Path) -> No
     (tmp_path / "b" / "c.py").unlink()
     (tmp_path / "b").rmdir()
     assert list(items) == [SkippedFile(PurePosixPath("b"), SkipReason.UNREADABLE)]
+
+
+# --- One file ------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_found_by_its_path_as_the_walk_finds_it(tmp_path: Path) -> None:
+    write(tmp_path, {"sub/a.py": "x = 1\n"})
+    assert project_walk.find(tmp_path, PurePosixPath("sub/a.py")) == find(tmp_path, "sub/a.py")
+
+
+def test_only_a_regular_file_without_a_link_on_the_way_is_found_by_its_path(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    write(tmp_path, {"root/sub/a.py": "", "outside/a.py": "canary"})
+    (root / "link.py").symlink_to(root / "sub" / "a.py")
+    (root / "folder").symlink_to(tmp_path / "outside")
+    for path in ("absent.py", "sub", "link.py", "folder/a.py", "sub/a.py/deeper"):
+        assert project_walk.find(root, PurePosixPath(path)) is None
 
 
 # --- Reading ------------------------------------------------------------------------------------------
