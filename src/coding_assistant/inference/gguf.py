@@ -50,8 +50,6 @@ _U32: Final = _NUMBERS[4]
 _U64: Final = _NUMBERS[10]
 
 _NORMAL_TOKEN: Final = 1
-_CONTROL_TOKEN: Final = 3
-_USER_DEFINED_TOKEN: Final = 4
 
 _PART_NAME: Final = re.compile(r"(?P<stem>.+)-\d{5}-of-\d{5}\.gguf", re.IGNORECASE)
 
@@ -124,16 +122,6 @@ def read_vocabulary(path: Path) -> Vocabulary:
         if not isinstance(types, _Array) or types.count != tokens.count:
             raise reader.broken("does not say of every token what type it has")
         return Vocabulary(texts, reader.numbers(types))
-
-
-def control_tokens(path: Path) -> tuple[str, ...]:
-    """Return the texts that the tokenizer may read as control tokens. Raises as ``read_header``."""
-    vocabulary = read_vocabulary(path)
-    return tuple(
-        token
-        for token, kind in zip(vocabulary.tokens, vocabulary.types, strict=True)
-        if kind in (_CONTROL_TOKEN, _USER_DEFINED_TOKEN)
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,13 +282,15 @@ class _Part:
             raise self.broken(f"is corrupt: {key} is not text")
         return value
 
-    def number(self, key: str, *, default: int | None = None, at_most: int = _MAX_COUNT) -> int:
-        """Return a whole number from 0 to ``at_most``; without a default the key must be there."""
+    def number(
+        self, key: str, *, default: int | None = None, at_least: int = 0, at_most: int = _MAX_COUNT
+    ) -> int:
+        """Return a whole number within the limits; without a default the key must be there."""
         value = self._metadata.get(key, default)
         if value is None:
             raise self.broken(f"does not give {key}, which every language model has")
-        if not isinstance(value, int) or not 0 <= value <= at_most:
-            raise self.broken(f"is corrupt: {key} is not a whole number up to {at_most:,}")
+        if not isinstance(value, int) or not at_least <= value <= at_most:
+            raise self.broken(f"is corrupt: {key} is no whole number from {at_least} to {at_most:,}")
         return value
 
     def per_layer(self, key: str, *, layers: int, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
@@ -373,8 +363,8 @@ def _describe(part: _Part, parts: list[_Part]) -> GgufHeader:
         raise InvalidModel(
             f"The file is a {kind}, not a language model.", hint="Name the GGUF file of the model itself."
         )
-    layers = part.number(f"{architecture}.block_count", at_most=_MAX_LAYERS)
-    embedding = part.number(f"{architecture}.embedding_length")
+    layers = part.number(f"{architecture}.block_count", at_least=1, at_most=_MAX_LAYERS)
+    embedding = part.number(f"{architecture}.embedding_length", at_least=1)
     attention = f"{architecture}.attention"
     heads = part.per_layer(f"{attention}.head_count", layers=layers)
     kv_heads = part.per_layer(f"{attention}.head_count_kv", layers=layers, default=heads)
@@ -390,7 +380,7 @@ def _describe(part: _Part, parts: list[_Part]) -> GgufHeader:
         quantisation=FILE_TYPES.get(part.number("general.file_type", default=_MAX_COUNT), most_used),
         parameters=sum(each.parameters for each in parts),
         layers=layers,
-        context_length=part.number(f"{architecture}.context_length"),
+        context_length=part.number(f"{architecture}.context_length", at_least=1),
         short_context_length=short_context or None if any(each.has_long_rope for each in parts) else None,
         embedding_length=embedding,
         heads=most_heads,

@@ -26,6 +26,7 @@ from coding_assistant.errors import (
     InvalidRequest,
 )
 from coding_assistant.inference import gguf, memory, prompt_format
+from coding_assistant.inference.control_groups import processor_quota
 from coding_assistant.inference.encoding import PromptEncoder, read_traits, structural_names
 from coding_assistant.inference.gguf import Vocabulary
 from coding_assistant.inference.prompt_format import PromptFormat
@@ -250,11 +251,17 @@ class LlamaEngine:
         return prompt_format.recognised_format(chat_template)
 
 
-def default_threads() -> int:
-    """Return one thread a physical core that this process may use: a second on the same core slows both."""
+def default_threads(root: Path = Path("/")) -> int:
+    """Return one thread a physical core that this process may use: a second on the same core slows both.
+
+    A container's quota counts: with more threads than it pays for, all are halted together again and again.
+    ``root`` is where the kernel's ``proc`` and ``sys`` are found.
+    """
     cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
-    return min(cores, allowed)
+    quota = processor_quota(root)
+    paid = cores if quota is None else max(1, int(quota))
+    return min(cores, allowed, paid)
 
 
 async def _encoder(

@@ -5,13 +5,14 @@ engine repacks part of the weights into memory of its own, so that a process lis
 file's pages behind the copies are the kernel's to take back. Knows nothing of the engine's process.
 """
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 import psutil
 
 from coding_assistant.domain import MemoryPlan
 from coding_assistant.errors import NotEnoughMemory
+from coding_assistant.inference.control_groups import memory_left
 from coding_assistant.inference.gguf import GgufHeader
 
 # Measured on llama.cpp's server in the xllamacpp wheel, with models of 0.1 to 1.5 billion parameters and
@@ -23,9 +24,6 @@ _ACTIVATION_BYTES_PER_EMBEDDING_VALUE: Final = 96
 
 _SMALLEST_USEFUL_CONTEXT_TOKENS: Final = 1_024
 _CONTEXT_STEP_TOKENS: Final = 256  # llama.cpp pads a context to it
-
-_NO_LIMIT: Final = 2**62
-"""cgroup v1 writes "no limit" as the largest whole number of pages, which is somewhat below 2^63."""
 
 
 def plan_memory(header: GgufHeader, *, context_tokens: int, slots: int, batch_tokens: int) -> MemoryPlan:
@@ -64,7 +62,8 @@ def available_bytes(root: Path = Path("/")) -> int:
 
     ``root`` is where the kernel's ``proc`` and ``sys`` are found.
     """
-    return min([psutil.virtual_memory().available, *_left_in_groups(root)])
+    machine, group = psutil.virtual_memory().available, memory_left(root)
+    return machine if group is None else min(machine, group)
 
 
 def size_in_words(size: int) -> str:
@@ -83,39 +82,3 @@ def _what_fits(plan: MemoryPlan, *, context_tokens: int, slots: int) -> str:
     if fitting_tokens >= _SMALLEST_USEFUL_CONTEXT_TOKENS:
         return f"It would fit with one slot and a context of {fitting_tokens:,} tokens."
     return "Close other programs, or choose a smaller model: `coding-assistant models list` shows them."
-
-
-def _left_in_groups(root: Path) -> list[int]:
-    """Return what the memory limits of this process's control group and of its parents leave."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        return []
-    left = []
-    for line in lines:
-        _, controllers, group = line.split(":", 2)
-        if controllers == "":
-            mount, files = root / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
-        elif "memory" in controllers.split(","):
-            mount = root / "sys/fs/cgroup/memory"
-            files = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-        else:
-            continue
-        # Inside a container the group's own folder may be mounted as the root, so the root counts too.
-        folder = PurePosixPath(group.lstrip("/"))
-        left += [_left_in_group(mount / each, *files) for each in (folder, *folder.parents)]
-    return [size for size in left if size is not None]
-
-
-def _left_in_group(folder: Path, limit_file: str, usage_file: str, cache_key: str) -> int | None:
-    """Return limit minus usage, with the file cache that the kernel can take back; None when unlimited."""
-    try:
-        limit_text = (folder / limit_file).read_text(encoding="ascii").strip()
-        usage = int((folder / usage_file).read_text(encoding="ascii"))
-        statistics = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    if limit_text == "max" or int(limit_text) >= _NO_LIMIT:
-        return None
-    cache = sum(int(line.split()[1]) for line in statistics if line.split()[0] == cache_key)
-    return max(0, int(limit_text) - usage + cache)

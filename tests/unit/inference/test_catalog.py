@@ -132,6 +132,17 @@ def test_a_path_may_be_relative_to_the_folder_or_to_the_models_or_to_the_home(
     assert catalog.get("~/here.gguf").path == tmp_path / "here.gguf"
 
 
+def test_a_bare_file_name_is_not_taken_from_the_working_directory_before_the_models(
+    catalog: Catalog, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in (tmp_path, models):
+        write_gguf(folder / "mine.gguf")
+    monkeypatch.chdir(tmp_path)
+
+    assert catalog.get("mine.gguf").path == models / "mine.gguf"
+    assert catalog.get("./mine.gguf").path == tmp_path / "mine.gguf"
+
+
 def test_a_path_without_a_file_is_answered_with_the_closest_file(catalog: Catalog, tmp_path: Path) -> None:
     write_gguf(tmp_path / "smollm2.gguf")
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,15 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 
     with pytest.raises(StorageFailed, match="cannot be written"):
         list(download(spec_of(), folder=tmp_path / "file" / "models"))
+
+
+def test_the_users_own_file_may_lie_anywhere(tmp_path: Path) -> None:
+    own = tmp_path / "elsewhere" / "own.gguf"
+    spec = replace(spec_of(origins=()), filename="~/own.gguf", path=own)
+    with pytest.raises(DownloadFailed) as caught:
+        list(download(spec, folder=tmp_path))
+    assert str(own) in caught.value.hint
+
+    own.parent.mkdir()
+    own.write_bytes(b"whatever")
+    assert list(download(spec, folder=tmp_path)) == [DownloadFinished(own)]
