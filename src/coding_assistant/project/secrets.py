@@ -2,12 +2,13 @@
 
 Two rules: files that exist to hold secrets are not read at all, and in every other file what looks like a
 credential is replaced. Only by keyed rules, a known prefix or a telling name before a literal: they hit
-once in the 874,000 lines of Python's library, where rules that go by randomness alone hit hashes,
+once in the 858,000 lines of Python's library, where rules that go by randomness alone hit hashes,
 identifiers and test data several times a line.
 
 Each rule is tried only where its key occurs, and takes time linear in the text.
 """
 
+import base64
 import math
 import re
 from collections import Counter
@@ -40,6 +41,8 @@ _SECRET_NAMES = _words(
     """
 )
 _KEY_NAMES = ("id_rsa", "id_dsa", "id_ecdsa", "id_ed25519")
+_ENV_PREFIXES = (".env.", ".env-", ".env_")
+_BETWEEN_WORDS = re.compile(r"[._-]")
 _EXAMPLE_WORDS = frozenset({"example", "sample", "template", "dist", "defaults", "default", "tpl", "schema"})
 
 
@@ -48,14 +51,16 @@ def is_secret_path(path: PurePosixPath) -> bool:
 
     Examples (``.env.example``) and public halves of keys (``id_rsa.pub``) hold none.
     """
-    name = path.name.lower()
+    name = path.name.lower().rstrip("~")  # an editor's copy of a secret is one
     if _EXAMPLE_WORDS.intersection(name.split(".")):
         return False
-    if name == ".env" or name.startswith(".env.") or name.endswith(".env"):
+    if name.startswith(_ENV_PREFIXES):
+        return _EXAMPLE_WORDS.isdisjoint(_BETWEEN_WORDS.split(name))
+    if name.endswith(".env"):
         return True
     if name.startswith(_KEY_NAMES):
         return not name.endswith((".pub", ".py", ".md"))
-    if name == "config" and path.parent.name in (".kube", ".aws", ".docker"):
+    if name in ("config", "config.json") and path.parent.name in (".kube", ".aws", ".docker"):
         return True
     return name in _SECRET_NAMES or PurePosixPath(name).suffix in _SECRET_SUFFIXES
 
@@ -145,21 +150,34 @@ _SHORTEST_BARE_PASSWORD = 16
 _LEAST_ENTROPY = 2.75
 _LEAST_BARE_ENTROPY = 3.4
 
-# Marks of a value that is filled in later, looked up elsewhere, or made up for a test or an example.
-_PLACEHOLDER = re.compile(
-    r"[<>{}$%()\[\]\\*|^ ]|\.\.\.|://|example|changeme|change_me|placeholder|dummy|redacted|your|insert|xxx|foobar"
-    r"|1234|abcd|test|fake|sample|secret|pass|token|mock|demo",
+# A value that is filled in later or looked up elsewhere, a pattern, a call: "${NAME}", "$NAME", "$(command)",
+# "%(name)s", "%s-%d", "{name}", "{{ name }}", "<name>", "[a-z]", "\d", "scheme://host".
+_INTERPOLATION = re.compile(
+    r"\A\$|\$[{(]|%\(|%[sdr](?![A-Za-z0-9])|\{\{|\{[^{}]*\}|[<>]|\([^()]*\)|\[[^\[\]]*\]|\\|\.\.\.|://| "
+)
+# Words of a value that was made up for a test or an example: whole words, with a number at most. A password
+# may hold any of them between other letters and digits.
+_PLACEHOLDER_WORD = re.compile(
+    r"(?<![A-Za-z0-9])(?:your|example|sample|changeme|change|placeholder|dummy|redacted|insert|x{3,}"
+    r"|foo|bar|foobar|abcd?(?:ef)?|test|testing|fake|secret|pass|passwd|password|passphrase|token|mock|demo)"
+    r"\d*(?![A-Za-z0-9])",
     re.IGNORECASE,
 )
+# Keys struck one after the other.
+_RUN_OF_KEYS = re.compile(r"1234|abcd|qwert|x{4}", re.IGNORECASE)
 # Words with their numbers, joined: the name of an algorithm, a host, a key. ``pbkdf2_sha256``.
 _NAME_LIKE = re.compile(r"[a-z]+\d{0,4}(?:[_.-][a-z]+\d{0,4})+", re.IGNORECASE)
+
+
+def _is_placeholder(value: str) -> bool:
+    return any(mark.search(value) for mark in (_INTERPOLATION, _PLACEHOLDER_WORD, _RUN_OF_KEYS))
 
 
 def _is_varied(value: str, least_entropy: float) -> bool:
     """Whether a literal could be a password: letters and digits, varied, and no word that says otherwise."""
     if not (any(map(str.isdigit, value)) and any(map(str.isalpha, value))):
         return False
-    if _PLACEHOLDER.search(value) or _NAME_LIKE.fullmatch(value):
+    if _is_placeholder(value) or _NAME_LIKE.fullmatch(value):
         return False
     counts = Counter(value).values()
     return -sum(n / len(value) * math.log2(n / len(value)) for n in counts) >= least_entropy
@@ -174,7 +192,15 @@ def _is_bare_password(value: str) -> bool:
 
 
 def _is_url_password(value: str) -> bool:
-    return not value.isdigit() and _PLACEHOLDER.search(value) is None
+    return not value.isdigit() and not _is_placeholder(value)
+
+
+def _is_docker_login(value: str) -> bool:
+    """Whether a value is the base64 of ``user:password``."""
+    try:
+        return b":" in base64.b64decode(value, validate=True)
+    except ValueError:
+        return False
 
 
 _SECRET_WORDS = tuple(
@@ -213,8 +239,17 @@ _RULES = (
         (b"://",),
         (
             _Shape(
-                re.compile(rb"://[^\s/:@\"'<>]{1,64}+:(?P<value>[^\s/:@\"'<>]{3,100}+)(?=@)"),
+                re.compile(rb"://[^\s/:@\"'<>]{0,64}+:(?P<value>[^\s/:@\"'<>]{3,100}+)(?=@)"),
                 _is_url_password,
+            ),
+        ),
+    ),
+    _Rule(
+        (b'"auth"',),
+        (
+            _Shape(
+                re.compile(rb'"auth"[ \t]{0,20}+:[ \t]{0,20}+"(?P<value>[A-Za-z0-9+/]{8,400}+={0,2})"'),
+                _is_docker_login,
             ),
         ),
     ),
@@ -233,7 +268,7 @@ _RULES = (
             _Shape(
                 re.compile(
                     _NAME + rb"[ \t]{0,20}+[=:][ \t]{0,20}+"
-                    rb"(?P<value>[\w+/=~!@#&.-]{%d,200}+)(?=[ \t]{0,20}\r?(?:\n|\Z))"
+                    rb"(?P<value>[\w+/=~!@#$%%^&*?.-]{%d,200}+)(?=[ \t]{0,20}\r?(?:\n|\Z))"
                     % _SHORTEST_BARE_PASSWORD
                 ),
                 _is_bare_password,
