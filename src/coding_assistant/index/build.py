@@ -95,18 +95,19 @@ class _Comparison:
 
 def _update(index: ProjectIndex, root: Path, now_ns: Callable[[], int]) -> Generator[IndexEvent, None, None]:
     started = time.monotonic()
+    generation = index.generation()
     comparison = _compare(index, root)
     if comparison.gone:
-        index.remove(comparison.gone)
+        index.remove(comparison.gone, generation=generation)
     if comparison.newly_passed_over:
-        index.write(Batch(passed_over=comparison.newly_passed_over))
+        index.write(Batch(passed_over=comparison.newly_passed_over), generation=generation)
     yield from (FileSkipped(file.path, file.reason) for file in comparison.newly_passed_over)
     yield FilesCompared(comparison.total, len(comparison.to_read), len(comparison.removed_files))
     changed = 0
     with ChunkProcess() as chunker:
         reader = _Reader(root, comparison, chunker, now_ns)
         while batch := reader.next_batch():
-            index.write(batch)
+            index.write(batch, generation=generation)
             changed += len(batch.files)
             yield from _events(batch, index.chunk_counts(batch.restamped))
     counts = index.counts()

@@ -10,9 +10,12 @@ worst damage what can be built again, and damage is noticed.
 """
 
 import errno
+import glob
+import secrets
 import sqlite3
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +26,9 @@ from coding_assistant.errors import Busy, DataDirectoryUnusable, DiskFull, Index
 # A batch is committed in a fraction of a second; only a stuck process holds the lock for longer.
 _PATIENCE_SECONDS = 15.0
 
+# Making an empty file takes milliseconds; one this old was left behind by a process that was killed.
+_LEFTOVER_SECONDS = 3_600
+
 _PRAGMAS = (
     "PRAGMA journal_mode = TRUNCATE",
     "PRAGMA synchronous = NORMAL",
@@ -30,6 +36,8 @@ _PRAGMAS = (
     # 64 MiB hold any batch, so that SQLite need not lock readers out before the commit to spill its cache.
     "PRAGMA cache_size = -65536",
 )
+
+_META_SCHEMA = "CREATE TABLE meta (fingerprint TEXT NOT NULL, generation TEXT NOT NULL)"
 
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _WAITED_TOO_LONG = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
@@ -89,10 +97,20 @@ class DerivedFile:
         with self._lent() as connection, _transaction(connection, "BEGIN"):
             yield connection
 
+    def generation(self) -> str:
+        """Return the name of what was begun last: another whenever the file was begun anew, by whomever."""
+        with self.reading() as connection:
+            return _generation(connection)
+
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection that writes all or nothing; it waits for other writers."""
+    def writing(self, *, generation: str | None = None) -> Iterator[sqlite3.Connection]:
+        """Lend a connection that writes all or nothing; it waits for other writers.
+
+        With a generation, ``IndexMissing`` also means that the file is of another one by now.
+        """
         with self._lent() as connection, _transaction(connection, "BEGIN IMMEDIATE"):
+            if generation is not None and generation != _generation(connection):
+                raise _begun_anew()
             yield connection
 
     @contextmanager
@@ -176,14 +194,17 @@ class DerivedFile:
     def _begin_anew(self, *, unfit: _Identity | None) -> None:
         """Put an empty file in the place of the unfit one, unless somebody else was faster."""
         self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._remove_leftovers()
         with tempfile.NamedTemporaryFile(  # readable by its owner alone, as the code it will hold may be
             dir=self._file.parent, prefix=f"{self._file.name}.", suffix=".new", delete=False
         ) as temporary:
             fresh = Path(temporary.name)
         try:
             with closing(sqlite3.connect(fresh)) as connection:
-                connection.executescript(f"{self._schema}; CREATE TABLE meta (fingerprint TEXT NOT NULL)")
-                connection.execute("INSERT INTO meta VALUES (?)", (self._fingerprint,))
+                connection.executescript(f"{self._schema}; {_META_SCHEMA}")
+                connection.execute(
+                    "INSERT INTO meta VALUES (?, ?)", (self._fingerprint, secrets.token_hex(16))
+                )
                 connection.commit()
             if self._identity() == unfit:
                 # A journal that outlived the old file would be rolled back into the new one.
@@ -191,6 +212,17 @@ class DerivedFile:
                 fresh.replace(self._file)
         finally:
             fresh.unlink(missing_ok=True)
+
+    def _remove_leftovers(self) -> None:
+        for leftover in self._file.parent.glob(f"{glob.escape(self._file.name)}.*.new"):
+            with suppress(FileNotFoundError):  # somebody else tidies up, too
+                if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
+                    leftover.unlink()
+
+
+def _generation(connection: sqlite3.Connection) -> str:
+    ((generation,),) = connection.execute("SELECT generation FROM meta")
+    return str(generation)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from coding_assistant.index.derived_file import DerivedFile
 from coding_assistant.index.tokens import QueryTerms, index_terms
 
 # Part of the index's fingerprint: raise it whenever the tables below change.
-SCHEMA_VERSION = "2"
+SCHEMA_VERSION = "3"
 
 _SCHEMA = """
 CREATE TABLE files (
@@ -205,9 +205,16 @@ class ProjectIndex:
         with self._database.reading() as connection:
             return {path: connection.execute(counting, (str(path),)).fetchone()[0] for path in paths}
 
-    def write(self, batch: Batch) -> None:
-        """Put a batch into the index in one transaction, each file in the place of what it was before."""
-        with self._database.writing() as connection:
+    def generation(self) -> str:
+        """Return the name of what was begun last: another whenever the index was begun anew, by whomever."""
+        return self._database.generation()
+
+    def write(self, batch: Batch, *, generation: str | None = None) -> None:
+        """Put a batch into the index in one transaction, each file in the place of what it was before.
+
+        Whoever compared with an index of some generation writes to that one only, or gets ``IndexMissing``.
+        """
+        with self._database.writing(generation=generation) as connection:
             _delete(connection, "files", _paths(batch.files) + _paths(batch.passed_over))
             _delete(connection, "skipped", _paths(batch.files))
             for file in batch.files:
@@ -220,10 +227,10 @@ class ProjectIndex:
                 ((*astuple(stamp), str(path)) for path, stamp in batch.restamped.items()),
             )
 
-    def remove(self, paths: Iterable[PurePosixPath]) -> None:
-        """Forget files, indexed or passed over, in one transaction."""
+    def remove(self, paths: Iterable[PurePosixPath], *, generation: str | None = None) -> None:
+        """Forget files, indexed or passed over, in one transaction; ``generation`` as for ``write``."""
         gone = list(paths)
-        with self._database.writing() as connection:
+        with self._database.writing(generation=generation) as connection:
             _delete(connection, "files", gone)
             _delete(connection, "skipped", gone)
 

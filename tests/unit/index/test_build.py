@@ -91,6 +91,18 @@ def test_an_index_that_is_lost_on_the_way_is_built_anew(index: ProjectIndex, roo
     assert paths_found(index, "zebra") == {"a.py", "b.py", "c.py"}
 
 
+def test_an_index_that_another_begins_anew_during_an_update_is_filled(
+    index: ProjectIndex, root: Path, file: Path
+) -> None:
+    bring_up_to_date(index, root)
+    events = update(index, root)
+    assert any(isinstance(event, FilesCompared) for event in events)
+    file.unlink()
+    ProjectIndex.open(file, fingerprint=index_fingerprint()).close()
+    list(events)
+    assert paths_found(index, "zebra") == {"a.py", "b.py", "c.py"}
+
+
 def test_two_updates_at_the_same_time_do_no_harm(file: Path, index: ProjectIndex, root: Path) -> None:
     with closing(ProjectIndex.open(file, fingerprint=index_fingerprint())) as other:
         ours, theirs = update(index, root), update(other, root)

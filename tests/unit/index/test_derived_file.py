@@ -1,3 +1,4 @@
+import os
 import sqlite3
 import stat
 import threading
@@ -68,6 +69,15 @@ def test_nothing_but_the_file_is_left_behind(path: Path, file: DerivedFile) -> N
     _file(path, "two").close()
     file.close()
     assert {entry.name for entry in path.parent.iterdir()} <= {path.name, f"{path.name}-journal"}
+
+
+def test_what_a_killed_process_left_behind_is_removed(path: Path) -> None:
+    leftover, others_work = (path.with_name(f"{path.name}.{word}.new") for word in ("old", "young"))
+    leftover.touch()
+    others_work.touch()
+    os.utime(leftover, (1, 1))
+    _file(path).close()
+    assert (leftover.exists(), others_work.exists()) == (False, True)
 
 
 def test_a_block_that_fails_writes_nothing(file: DerivedFile) -> None:
@@ -150,6 +160,17 @@ def test_a_program_of_another_version_does_not_write_into_our_tables(path: Path,
         with pytest.raises(IndexMissing):
             _add(file, "ours")
         assert _words(file) == []
+
+
+def test_a_write_for_an_older_generation_is_refused(path: Path, file: DerivedFile) -> None:
+    older = file.generation()
+    path.unlink()
+    with closing(_file(path)) as other:
+        assert other.generation() != older
+        with pytest.raises(IndexMissing), file.writing(generation=older):
+            raise AssertionError("the block is not entered")
+        _add(file, "new")
+        assert _words(other) == ["new"]
 
 
 def test_a_reader_sees_one_state_throughout(path: Path, file: DerivedFile) -> None:

@@ -135,7 +135,7 @@ _CANDIDATES = st.lists(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30)
 @given(st.sampled_from(["Cookie", "where are cookies", "tests of Jar.cookie", ""]) | st.text(), _CANDIDATES)
 def test_ranking_orders_and_explains_whatever_it_is_given(query: str, candidates: list[Candidate]) -> None:
     hits = rank(query_terms(query), candidates, weights=FILE_WEIGHTS)

@@ -178,7 +178,7 @@ _STEPS = st.lists(
 )
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=_STEPS)
 def test_chunks_and_terms_agree_whatever_is_written(
     tmp_path: Path, steps: list[tuple[str, str, list[str]]]
