@@ -8,9 +8,13 @@ Nothing below the assistant can import this module, so everything there is a fun
 import difflib
 import tomllib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
+from types import MappingProxyType
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from platformdirs import user_data_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -90,28 +94,52 @@ class Settings(BaseModel):
         return self.home / MODELS_FILE
 
 
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A value, and where it was given, in words: ``CODING_ASSISTANT_PORT in the environment``."""
+
+    value: object
+    origin: str
+
+
 def load_settings(environment: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
     """Merge the sources into settings; a flag that is None was not given.
 
     Raises ``InvalidSetting`` naming the source and the name.
     """
-    given = {name: value for name, value in flags.items() if value is not None}
-    home = _home(environment, given)
-    merged: dict[str, object] = {"home": home}
-    merged |= _from_config(home / CONFIG_FILE)
-    merged |= _from_variables(_dotenv(home / DOTENV_FILE), source=str(home / DOTENV_FILE))
-    merged |= _from_variables(environment, source="the environment")
-    merged |= given
-    merged["home"] = home
+    home = home_folder(environment, flags)
+    given = _from_config(home / CONFIG_FILE)
+    given |= _from_dotenv(home / DOTENV_FILE)
+    given |= _from_variables(environment, source="the environment")
+    given |= {
+        name: _Given(value, f"the flag --{name.removesuffix('_name').replace('_', '-')}")
+        for name, value in flags.items()
+        if value is not None
+    }
+    merged = {name: each.value for name, each in given.items()} | {"home": home}
+    if isinstance(merged.get("models_folder"), str):
+        merged["models_folder"] = _folder(given["models_folder"])
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
+        name = str(first["loc"][0])
         raise InvalidSetting(
-            f"The setting {name} is not valid: {first['msg']}.",
-            hint=f"Correct {variable_of(name)} or the entry {name!r} in {home / CONFIG_FILE}.",
+            f"The setting {name} is not valid: {first['msg']}.", hint=f"Correct {given[name].origin}."
         ) from None
+
+
+def home_folder(environment: Mapping[str, str], flags: Mapping[str, object] = MappingProxyType({})) -> Path:
+    """Return the data directory; no file can name it, for it is where the files lie.
+
+    Raises ``InvalidSetting``.
+    """
+    if flags.get("home"):
+        return _folder(_Given(flags["home"], "`home`"))
+    variable = PREFIX + "HOME"
+    if environment.get(variable):
+        return _folder(_Given(environment[variable], f"{variable} in the environment"))
+    return user_data_path("coding-assistant")
 
 
 def variable_of(name: str) -> str:
@@ -119,51 +147,96 @@ def variable_of(name: str) -> str:
     return "MODEL_NAME" if name == "model_name" else PREFIX + name.upper()
 
 
-def _home(environment: Mapping[str, str], flags: Mapping[str, object]) -> Path:
-    chosen = flags.get("home") or environment.get(PREFIX + "HOME")
-    return Path(str(chosen)).expanduser().absolute() if chosen else user_data_path("coding-assistant")
-
-
-def _from_config(file: Path) -> dict[str, object]:
+def _folder(given: _Given) -> Path:
+    """Return a folder as it was meant, absolute."""
     try:
-        entries = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):  # the latter is for the data directory to report
-        return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return Path(str(given.value)).expanduser().absolute()
+    except (RuntimeError, OSError) as error:  # ~ of nobody; a relative path in a folder that is gone
         raise InvalidSetting(
-            f"The settings file {file} cannot be read: {error}.", hint="Correct it, or move it away."
+            f"The folder {given.value} cannot be made out: {error}.", hint=f"Correct {given.origin}."
         ) from error
+
+
+def _from_config(file: Path) -> dict[str, _Given]:
+    text = _text_of(file)
+    try:
+        entries = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _unreadable(file, error) from error
     for name in entries:
         _require_known(name, source=str(file), spelt=str)
-    return entries
+    if "home" in entries:
+        raise _misplaced_home(file)
+    return {name: _Given(value, f"the entry {name!r} in {file}") for name, value in entries.items()}
 
 
-def _dotenv(file: Path) -> dict[str, str]:
-    return {name: value for name, value in dotenv_values(file).items() if value is not None}
+def _from_dotenv(file: Path) -> dict[str, _Given]:
+    """Return the settings of our own ``.env``; it is for nothing else, so every name in it must be one."""
+    text = _text_of(file)
+    for binding in parse_stream(StringIO(text)):
+        if binding.error:
+            raise InvalidSetting(
+                f"Line {binding.original.line} of the settings file {file} cannot be read.",
+                hint=f"Write NAME=value, as in {PREFIX}SLOTS=2.",
+            )
+    found = dotenv_values(stream=StringIO(text))
+    for variable in found:
+        if variable != "MODEL_NAME" and not variable.startswith(PREFIX):
+            raise _unknown(variable, variable.lower(), source=str(file), spelt=variable_of)
+    if PREFIX + "HOME" in found:
+        raise _misplaced_home(file)
+    values = {name: value for name, value in found.items() if value is not None}
+    return _from_variables(values, source=str(file))
 
 
-def _from_variables(variables: Mapping[str, str], *, source: str) -> dict[str, object]:
-    found: dict[str, object] = {}
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):  # the latter is for the data directory to report
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, error: Exception) -> InvalidSetting:
+    return InvalidSetting(
+        f"The settings file {file} cannot be read: {error}.", hint="Correct it, or move it away."
+    )
+
+
+def _misplaced_home(file: Path) -> InvalidSetting:
+    return InvalidSetting(
+        f"{file} cannot name the data directory, which is where it lies.",
+        hint=f"Set {PREFIX}HOME in the environment.",
+    )
+
+
+def _from_variables(variables: Mapping[str, str], *, source: str) -> dict[str, _Given]:
+    found: dict[str, _Given] = {}
     if variables.get("MODEL_NAME"):
-        found["model_name"] = variables["MODEL_NAME"]
+        found["model_name"] = _Given(variables["MODEL_NAME"], f"MODEL_NAME in {source}")
     for variable, value in variables.items():
         if not variable.startswith(PREFIX) or variable in FOREIGN_NAMES:
             continue
         name = variable.removeprefix(PREFIX).lower()
         _require_known(name, source=source, spelt=variable_of)
         if value:
-            found[name] = value
+            found[name] = _Given(value, f"{variable} in {source}")
     return found
 
 
 def _require_known(name: str, *, source: str, spelt: Callable[[str], str]) -> None:
     if name in Settings.model_fields:
         return
+    unknown = PREFIX + name.upper() if spelt is variable_of else name
+    raise _unknown(unknown, name, source=source, spelt=spelt)
+
+
+def _unknown(written: str, name: str, *, source: str, spelt: Callable[[str], str]) -> InvalidSetting:
     close = difflib.get_close_matches(name, Settings.model_fields, n=1, cutoff=0.5)
     hint = (
         f"Did you mean {spelt(close[0])}?"
         if close
         else f"Known: {', '.join(map(spelt, Settings.model_fields))}."
     )
-    unknown = PREFIX + name.upper() if spelt is variable_of else name
-    raise InvalidSetting(f"{unknown} in {source} is not a setting.", hint=hint)
+    return InvalidSetting(f"{written} in {source} is not a setting.", hint=hint)

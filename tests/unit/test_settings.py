@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -62,12 +63,97 @@ def test_a_value_out_of_bounds_is_an_error_that_names_the_variable(
     assert variable in caught.value.hint
 
 
-def test_a_broken_settings_file_is_named(home: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.toml", b"slots = = 2"),
+        ("config.toml", b"# \xff"),
+        (".env", b"CODING_ASSISTANT_SLOTS=\xff"),
+        (".env", b"CODING_ASSISTANT_SLOTS='2"),
+    ],
+)
+def test_a_broken_settings_file_is_named(home: Path, name: str, content: bytes) -> None:
     home.mkdir()
-    (home / "config.toml").write_text("slots = = 2")
+    (home / name).write_bytes(content)
 
-    with pytest.raises(InvalidSetting, match=r"config\.toml"):
+    with pytest.raises(InvalidSetting, match=re.escape(str(home / name))):
         load_settings({"CODING_ASSISTANT_HOME": str(home)}, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "origin"),
+    [
+        ("config.toml", "port = 99999", "'port' in {home}/config.toml"),
+        (".env", "CODING_ASSISTANT_PORT=99999", "CODING_ASSISTANT_PORT in {home}/.env"),
+    ],
+)
+def test_a_value_out_of_bounds_is_an_error_that_names_its_file(
+    home: Path, name: str, content: str, origin: str
+) -> None:
+    home.mkdir()
+    (home / name).write_text(content)
+
+    with pytest.raises(InvalidSetting, match="port") as caught:
+        load_settings({"CODING_ASSISTANT_HOME": str(home)}, {})
+
+    assert origin.format(home=home) in caught.value.hint
+
+
+def test_a_value_out_of_bounds_is_an_error_that_names_its_flag(home: Path) -> None:
+    environment = {"CODING_ASSISTANT_HOME": str(home), "CODING_ASSISTANT_PORT": "8001"}
+
+    with pytest.raises(InvalidSetting) as caught:
+        load_settings(environment, {"port": 99_999})
+
+    assert "--port" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("config.toml", "home = '/x'"), (".env", "CODING_ASSISTANT_HOME=/x")]
+)
+def test_no_file_in_the_data_directory_can_say_where_that_is(home: Path, name: str, content: str) -> None:
+    home.mkdir()
+    (home / name).write_text(content)
+
+    with pytest.raises(InvalidSetting, match=re.escape(name)) as caught:
+        load_settings({"CODING_ASSISTANT_HOME": str(home)}, {})
+
+    assert "CODING_ASSISTANT_HOME" in caught.value.hint
+
+
+def test_a_name_without_our_prefix_in_our_own_file_is_misspelt(home: Path) -> None:
+    home.mkdir()
+    (home / ".env").write_text("MODEL_NAME=codellama-7b\nSLOTS=2\n")
+
+    with pytest.raises(InvalidSetting, match=r"^SLOTS in ") as caught:
+        load_settings({"CODING_ASSISTANT_HOME": str(home)}, {})
+
+    assert "CODING_ASSISTANT_SLOTS" in caught.value.hint
+
+
+@pytest.mark.parametrize("place", ["environment", "config", "dotenv"])
+def test_a_tilde_is_the_users_own_folder(home: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    environment = {"CODING_ASSISTANT_HOME": "~"}
+    if place == "environment":
+        environment["CODING_ASSISTANT_MODELS_FOLDER"] = "~/weights"
+    elif place == "config":
+        (home / "config.toml").write_text("models_folder = '~/weights'")
+    else:
+        (home / ".env").write_text("CODING_ASSISTANT_MODELS_FOLDER=~/weights")
+
+    settings = load_settings(environment, {})
+
+    assert (settings.home, settings.models) == (home, home / "weights")
+
+
+@pytest.mark.parametrize("variable", ["CODING_ASSISTANT_HOME", "CODING_ASSISTANT_MODELS_FOLDER"])
+def test_the_folder_of_nobody_is_an_error_that_names_the_variable(home: Path, variable: str) -> None:
+    with pytest.raises(InvalidSetting) as caught:
+        load_settings({"CODING_ASSISTANT_HOME": str(home), variable: "~nosuchuser/x"}, {})
+
+    assert variable in caught.value.hint
 
 
 def test_the_folder_that_is_asked_about_configures_nothing(
