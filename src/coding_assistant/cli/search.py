@@ -1,7 +1,7 @@
 """``search`` and ``index``: the code itself, without a model, without conversations and their lock."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -9,13 +9,13 @@ from typing import Annotated, TypeAlias
 import typer
 
 from coding_assistant.cli.bridge import Bridge, Interrupt, bridge
-from coding_assistant.cli.connection import server_url
 from coding_assistant.cli.options import JsonOption, ProjectOption, chosen_folder, read_settings
 from coding_assistant.cli.progress import progress_line
 from coding_assistant.cli.rendering import count, duration, hit_lines
 from coding_assistant.cli.screen import Screen, Span, standard_error, standard_output
+from coding_assistant.cli.watching import changes
 from coding_assistant.contract import HitView, IndexingEvent, IndexReport
-from coding_assistant.errors import IndexMissing
+from coding_assistant.errors import IndexMissing, InvalidRequest
 from coding_assistant.settings import Settings
 
 _PREVIEW_LINES = 3
@@ -35,7 +35,7 @@ class IndexState:
 
 @dataclass(frozen=True, slots=True)
 class OpenFolder:
-    """A folder's code, here or behind a running server; ``state`` is None before its first index."""
+    """A folder's code; ``state`` is None before its first index."""
 
     root: Path
     state: IndexState | None
@@ -87,39 +87,41 @@ def index(
     status: Annotated[
         bool, typer.Option("--status", help="Say what the index holds; change nothing.")
     ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Then wait for changes and read them, until Ctrl-C.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Read a folder; say what was skipped and why.
 
     Asking and searching do it by themselves when something has changed.
     """
+    if status and watch:
+        raise InvalidRequest("--status changes nothing, --watch goes on changing.", hint="Leave out one.")
     output, side = standard_output(), standard_error()
     settings = read_settings()
     with bridge() as crossing, open_folder(settings, chosen_folder(folder), crossing) as opened:
         if status:
             _print_state(output, opened, as_json=as_json)
-        else:
-            _print_report(output, opened.root, _update(crossing, opened, side), as_json=as_json)
+            return
+        report = _update(crossing, opened, side)
+        if not watch:
+            _print_report(output, opened.root, report, as_json=as_json)
+            return
+        with suppress(KeyboardInterrupt):  # the ordinary end of watching, as of `serve`
+            _print_change(output, opened.root, report, as_json=as_json)
+            for _ in changes(opened.root, data_directory=settings.home):
+                report = _update(crossing, opened, side)
+                if report.changed or report.removed:
+                    _print_change(output, opened.root, report, as_json=as_json)
 
 
 @contextmanager
 def open_folder(settings: Settings, folder: Path, crossing: Bridge) -> Iterator[OpenFolder]:
-    """Open a folder's code; a running server does the work if there is one."""
+    """Open a folder's code in this process, also beside a server: an index may have several readers."""
     # These load the database and the chunker: a third of a second that `--help` does not need.
     from coding_assistant.assistant import index_folder, open_project_code, search_folder  # noqa: PLC0415
-    from coding_assistant.client import RemoteAssistant  # noqa: PLC0415
 
-    url = server_url(settings)
-    if url is not None:
-        with crossing.within(RemoteAssistant(url)) as remote:
-            view = crossing.run(remote.add_project(str(folder)))
-            yield OpenFolder(
-                root=Path(view.root),
-                state=IndexState(view.files, view.chunks, view.skipped) if view.indexed else None,
-                index=lambda: remote.index(view.id),
-                search=lambda query, limit: remote.search(query, project=view.id, limit=limit),
-            )
-        return
     with crossing.within(open_project_code(settings, folder)) as code:
         counts = crossing.run(code.counts())
         skipped = {str(reason): number for reason, number in counts.skipped.items()} if counts else {}
@@ -150,11 +152,23 @@ def _print_report(output: Screen, root: Path, report: IndexReport, *, as_json: b
     if as_json:
         output.json(report.model_dump(mode="json"))
         return
-    output.line(
+    output.line(_report_line(root, report))
+    _print_skipped(output, report.skipped)
+
+
+def _print_change(output: Screen, root: Path, report: IndexReport, *, as_json: bool) -> None:
+    """Print one update of many: a line each."""
+    if as_json:
+        output.json(report.model_dump(mode="json"), indent=None)
+    else:
+        output.line(_report_line(root, report))
+
+
+def _report_line(root: Path, report: IndexReport) -> str:
+    return (
         f"{root}: {count(report.files, 'file')}, {count(report.chunks, 'chunk')};"
         f" {report.changed:,} changed and {report.removed:,} removed in {duration(report.seconds)}"
     )
-    _print_skipped(output, report.skipped)
 
 
 def _print_state(output: Screen, folder: OpenFolder, *, as_json: bool) -> None:

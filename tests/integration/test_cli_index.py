@@ -1,0 +1,87 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from coding_assistant.data_directory import DataDirectory
+from support.http_server import make_project
+from support.terminal import Command, press_ctrl_c
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    return Command(home=tmp_path / "home", directory=make_project(tmp_path))
+
+
+def test_search_prints_places_and_as_json_one_object_a_line(command: Command) -> None:
+    printed = command.run("search", "session expired")
+    assert printed.status == 0
+    assert "sessions.py:" in printed.output
+    assert "\x1b" not in printed.output
+    assert printed.side == ""
+
+    lines = command.run("search", "session expired", "-n", "1", "--json").output.splitlines()
+    (hit,) = map(json.loads, lines)
+    assert list(hit) == [
+        "path",
+        "start_line",
+        "end_line",
+        "symbol",
+        "kind",
+        "language",
+        "score",
+        "why",
+        "text",
+    ]
+    assert hit["path"] == "sessions.py"
+
+
+def test_search_works_while_another_command_holds_the_conversations(command: Command) -> None:
+    with DataDirectory(command.home).hold("chat"):
+        assert command.run("search", "session").status == 0
+
+
+def test_a_folder_that_is_not_there(command: Command) -> None:
+    ended = command.run("search", "x", "--project", "nowhere")
+    assert ended.status == 2
+    assert "nowhere" in ended.side
+
+
+def test_index_counts_and_its_status_changes_nothing(command: Command) -> None:
+    assert command.run("index", "--status").status == 3
+    (command.directory / "picture.png").write_bytes(b"\x89PNG\0\0")
+    report = json.loads(command.run("index", "--json").output)
+    assert (report["files"], report["changed"]) == (1, 1)
+    assert report["skipped"] == {"binary": 1}
+    state = json.loads(command.run("index", "--status", "--json").output)
+    assert (state["files"], state["skipped"]) == (1, {"binary": 1})
+    assert "1 file" in command.run("index", "--status").output
+
+
+def test_a_reader_that_leaves_is_no_error(command: Command) -> None:
+    with command.started("search", "session", "-n", "100") as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(timeout=60) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+
+def test_an_index_that_watches_reports_each_change_on_a_line_until_ctrl_c(command: Command) -> None:
+    (command.directory / ".gitignore").write_text("built/\n")
+    with command.started("index", "--watch", "--json") as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["files"] == 2
+        (command.directory / "basket.py").write_text("def add(item):\n    return item\n")
+        report = json.loads(process.stdout.readline())
+        assert (report["files"], report["changed"]) == (3, 1)
+        (command.directory / "basket.py").unlink()
+        report = json.loads(process.stdout.readline())
+        assert (report["files"], report["removed"]) == (2, 1)
+        press_ctrl_c(process)
+        output, side = process.communicate(timeout=60)
+    assert (process.returncode, output, side) == (0, "", "")
+
+
+def test_watching_and_asking_for_the_status_exclude_each_other(command: Command) -> None:
+    assert command.run("index", "--watch", "--status").status == 2
