@@ -33,7 +33,7 @@ from coding_assistant.contract import (
     StartedEvent,
     StreamEvent,
 )
-from coding_assistant.errors import CodingAssistantError, NotReady, error_from
+from coding_assistant.errors import CodingAssistantError, InvalidProject, NotReady, error_from
 
 CONNECT_SECONDS = 5.0
 
@@ -104,7 +104,7 @@ class RemoteAssistant:
                 failures += 1
                 # Without an id the question may or may not have arrived: asking again could ask it twice.
                 if not generation_id or failures > len(self._retry_pauses_seconds):
-                    raise self._lost(broken) from broken
+                    raise self._lost(broken, silence_seconds=SILENCE_SECONDS) from broken
             await anyio.sleep(self._retry_pauses_seconds[failures - 1])
             asking = self._streaming_request(
                 "GET", f"/chat/generation/{generation_id}/events", last_event_id=last_id
@@ -118,6 +118,10 @@ class RemoteAssistant:
 
     async def add_project(self, root: str) -> ProjectView:
         """Make a folder known and return it; the same folder is the same project."""
+        if root != root.encode("utf-8", "replace").decode():
+            raise InvalidProject(
+                f"The folder's path is not valid Unicode: {root!r}.", hint="Rename the folder."
+            )
         answer = await self._call("POST", "/projects", body=ProjectRequest(root=root))
         return self._read(ProjectView.model_validate_json, answer)
 
@@ -143,7 +147,7 @@ class RemoteAssistant:
                         case _:  # an event of a newer server is for newer readers
                             pass
         except (httpx2.TransportError, _Broken) as broken:
-            raise self._lost(broken) from broken
+            raise self._lost(broken, silence_seconds=SILENCE_SECONDS) from broken
 
     async def search(self, query: str, *, project: str, limit: int) -> list[HitView]:
         """Return the chunks that bear on the query, best first, from an index that is up to date."""
@@ -221,7 +225,7 @@ class RemoteAssistant:
                 json=None if body is None else body.model_dump(mode="json", exclude_unset=True),
             )
         except httpx2.TransportError as broken:
-            raise self._lost(broken) from broken
+            raise self._lost(broken, silence_seconds=CALL_SECONDS) from broken
         if not response.is_success:
             raise _refusal(response)
         return response.content
@@ -266,10 +270,10 @@ class RemoteAssistant:
                 hint="It may be another version of this program: stop it and start it again.",
             ) from error
 
-    def _lost(self, broken: Exception) -> NotReady:
+    def _lost(self, broken: Exception, *, silence_seconds: float) -> NotReady:
         if isinstance(broken, httpx2.ReadTimeout):
             return NotReady(
-                f"The server at {self.url} has said nothing for {SILENCE_SECONDS:.0f} seconds.",
+                f"The server at {self.url} has said nothing for {silence_seconds:.0f} seconds.",
                 hint="Look at its terminal; stop it and start it again if it hangs.",
             )
         return NotReady(

@@ -368,6 +368,18 @@ async def test_a_folder_that_is_none_is_refused(tmp_path: Path, name: str) -> No
         assert (response.status_code, code_of(response)) == (422, "invalid_project")
 
 
+@pytest.mark.parametrize("root", [".", "shop", "~", "~/shop"])
+async def test_a_folder_that_is_not_named_by_its_whole_path_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    async with served(tmp_path, ScriptedEngine()) as server:
+        response = await server.http.post("/projects", json={"root": root})
+        assert (response.status_code, code_of(response)) == (422, "invalid_project")
+        assert "absolute" in response.json()["detail"]
+
+
 async def test_models_and_health(tmp_path: Path) -> None:
     async with served(tmp_path, ScriptedEngine()) as server:
         assert "phi3-mini" in [each.name for each in await get_all(server, ModelView, "/models")]

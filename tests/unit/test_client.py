@@ -1,8 +1,11 @@
 import json
-from collections.abc import Sequence
+import socket
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 
+from coding_assistant import client
 from coding_assistant.client import RemoteAssistant
 from coding_assistant.contract import (
     ConversationPatch,
@@ -21,6 +24,7 @@ from coding_assistant.errors import (
     DiskFull,
     EngineBusy,
     GenerationNotFound,
+    InvalidProject,
     NotReady,
     ProjectNotFound,
 )
@@ -44,6 +48,13 @@ FINISHED = (9, "finished", views.response())
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@asynccontextmanager
+async def silent_server() -> AsyncGenerator[str, None]:
+    """Take connections and never answer."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 def text(number: int, said: str) -> tuple[int, str, TextEvent]:
@@ -214,3 +225,20 @@ async def test_leaving_early_is_no_error() -> None:
         assert (await anext(events)).name == "started"
         await events.aclose()
     assert len(server.received) == 1
+
+
+async def test_a_folder_whose_name_no_json_can_carry_is_refused_before_anything_is_sent() -> None:
+    async with scripted_server([]) as server, RemoteAssistant(server.url) as remote:
+        with pytest.raises(InvalidProject, match="not valid Unicode"):
+            await remote.add_project("/home/ada/\udcff")
+    assert server.received == []
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_a_server_that_says_nothing_is_given_up_after_the_time_that_is_named(
+    monkeypatch: pytest.MonkeyPatch, *, streamed: bool
+) -> None:
+    monkeypatch.setattr(client, "SILENCE_SECONDS" if streamed else "CALL_SECONDS", 0.01)
+    async with silent_server() as url, RemoteAssistant(url) as remote:
+        with pytest.raises(NotReady, match="for 0 seconds"):
+            await (anext(remote.index("p")) if streamed else remote.projects())

@@ -1,10 +1,10 @@
 """Refusals on the wire: every error becomes an RFC 9457 problem, and every class of it one status.
 
-Nothing of a request's body or query is echoed: a problem is shown, logged and pasted into reports.
+A problem names what the refusal is about: a path, a name, a field. It never quotes a question, an answer
+or code, for it is shown and pasted into reports.
 """
 
 import logging
-import traceback
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
@@ -33,6 +33,7 @@ STATUSES: Mapping[type[errors.CodingAssistantError], HTTPStatus] = {
     errors.DownloadFailed: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.StorageFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.DiskFull: HTTPStatus.INSUFFICIENT_STORAGE,
+    errors.InternalFailure: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 """The status of each family; a class without a line of its own has its nearest ancestor's."""
 
@@ -206,5 +207,4 @@ class UnexpectedErrors:
 
 def log_unexpected(error: BaseException) -> None:
     """Log what kind of fault happened and where, without its message, which may quote the user."""
-    places = "".join(traceback.format_tb(error.__traceback__))
-    logger.error("unexpected %s\n%s", type(error).__name__, places)
+    logger.error("unexpected %s\n%s", type(error).__name__, errors.places(error))

@@ -72,25 +72,39 @@ async def serve(
     allowed_hosts: Collection[str] = (),
     announce: Callable[[str], None] = lambda _url: None,
 ) -> None:
-    """Serve until SIGTERM or Ctrl-C; ``announce`` is given the server's URL once it answers.
+    """Listen and serve as ``serve_on`` does.
 
-    Streams are then ended; at most ``GRACEFUL_SECONDS`` later this returns. Raises ``InvalidSetting`` for
-    an address that is not loopback's and for a port that cannot be had.
+    Raises ``InvalidSetting`` for an address that is not loopback's and for a port that cannot be had.
     """
     with listen(host, port) as listener:
-        app = create_app(assistant, allowed_hosts=allowed_hosts)
-        config = uvicorn.Config(
-            app,
-            access_log=False,  # its lines would hold what was searched for
-            log_config=None,
-            server_header=False,
-            proxy_headers=False,  # whoever sends them is not a proxy of ours
-            ws="none",
-            lifespan="off",
-            timeout_graceful_shutdown=GRACEFUL_SECONDS,
-        )
-        server = _Server(config, stopping=app.state.stopping, announce=lambda: announce(_url(listener)))
-        await server.serve(sockets=[listener])
+        await serve_on(listener, assistant, allowed_hosts=allowed_hosts, announce=announce)
+
+
+async def serve_on(
+    listener: socket.socket,
+    assistant: AsyncAssistant,
+    *,
+    allowed_hosts: Collection[str] = (),
+    announce: Callable[[str], None] = lambda _url: None,
+) -> None:
+    """Serve until SIGTERM or Ctrl-C; ``announce`` is given the server's URL once it answers.
+
+    Streams are then ended; at most ``GRACEFUL_SECONDS`` later this returns. Connections that came while the
+    assistant was being opened are served first.
+    """
+    app = create_app(assistant, allowed_hosts=allowed_hosts)
+    config = uvicorn.Config(
+        app,
+        access_log=False,  # its lines would hold what was searched for
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,  # whoever sends them is not a proxy of ours
+        ws="none",
+        lifespan="off",
+        timeout_graceful_shutdown=GRACEFUL_SECONDS,
+    )
+    server = _Server(config, stopping=app.state.stopping, announce=lambda: announce(url_of(listener)))
+    await server.serve(sockets=[listener])
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -148,6 +162,7 @@ def _unbindable(error: OSError, host: str, port: int) -> InvalidSetting:
     return InvalidSetting(f"The server cannot listen on {host}, port {port}: {error.strerror}.")
 
 
-def _url(listener: socket.socket) -> str:
+def url_of(listener: socket.socket) -> str:
+    """Return where a socket of ``listen`` is reached."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if listener.family == socket.AF_INET6 else f"http://{host}:{port}"

@@ -1,10 +1,12 @@
 """Projects: make folders known and index them."""
 
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Header
 
 from coding_assistant.contract import IndexReport, ProjectRequest, ProjectView
+from coding_assistant.errors import InvalidProject
 from coding_assistant.web.dependencies import Assistant, ProjectId
 from coding_assistant.web.openapi import INDEX_STREAM, refusals
 from coding_assistant.web.streaming import MEDIA_TYPE, EventStream, report_of, stream_index
@@ -21,6 +23,11 @@ async def projects(assistant: Assistant) -> list[ProjectView]:
 @router.post("")
 async def add_project(request: ProjectRequest, assistant: Assistant) -> ProjectView:
     """Make a folder of the server's machine known; the same folder is the same project."""
+    if not Path(request.root).is_absolute():
+        raise InvalidProject(
+            f"The folder {request.root} is not named by an absolute path.",
+            hint="The server's own working directory is not yours: send the whole path.",
+        )
     return await assistant.add_project(request.root)
 
 
