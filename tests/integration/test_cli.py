@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx2
 import pytest
 from anyio.abc import TaskStatus
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -13,13 +14,23 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from coding_assistant.assistant import AsyncAssistant
 from coding_assistant.contract import QueryResponse
 from coding_assistant.data_directory import DataDirectory
+from coding_assistant.errors import EngineDied
 from coding_assistant.settings import Settings
 from coding_assistant.web.server import serve
 from support.http_server import make_project
 from support.scripted_engine import Script, ScriptedEngine
 from support.terminal import Command, press_ctrl_c
 
-HEAVY_MODULES = ("fastapi", "sqlalchemy", "xllamacpp", "huggingface_hub", "tree_sitter", "uvicorn", "httpx2")
+HEAVY_MODULES = (
+    "fastapi",
+    "sqlalchemy",
+    "xllamacpp",
+    "huggingface_hub",
+    "tree_sitter",
+    "uvicorn",
+    "httpx2",
+    "watchfiles",
+)
 
 ANSWER = "It expires after thirty minutes [1]."
 
@@ -128,69 +139,34 @@ def test_a_person_sees_sources_colours_and_links(command: Command) -> None:
     assert f"file://{command.directory}/sessions.py" in ended.output
 
 
+@pytest.mark.parametrize(
+    "settings", [{"CODING_ASSISTANT_HOME": "~nosuchuser/x"}, {"CODING_ASSISTANT_PORT": "x"}]
+)
+def test_a_setting_that_cannot_be_used_is_a_sentence(command: Command, settings: dict[str, str]) -> None:
+    ended = command.run("conversations", "list", settings=settings)
+    assert ended.status == 2
+    assert ended.side.startswith("error: ")
+    assert next(iter(settings)) in ended.side
+    assert "Traceback" not in ended.side
+
+
+def test_the_doctor_examines_what_can_be_examined(command: Command) -> None:
+    command.home.write_text("a file")
+    ended = command.run(
+        "doctor", "--json", settings={"CODING_ASSISTANT_MODELS_FOLDER": str(command.home / "x")}
+    )
+    assert ended.status == 3
+    verdicts = {finding["what"]: finding["verdict"] for finding in json.loads(ended.output)}
+    assert verdicts["data directory"] == "fail"
+    assert {"disk", "model", "port", "index"} <= set(verdicts)
+
+
 def test_a_data_directory_that_cannot_be_used(command: Command) -> None:
     command.home.write_text("a file")
     ended = command.run("conversations", "list")
     assert ended.status in {1, 2}
     assert ended.side.startswith("error: ")
     assert str(command.home) in ended.side
-
-
-# --- Search and index -----------------------------------------------------------------------------
-
-
-def test_search_prints_places_and_as_json_one_object_a_line(command: Command) -> None:
-    printed = command.run("search", "session expired")
-    assert printed.status == 0
-    assert "sessions.py:" in printed.output
-    assert "\x1b" not in printed.output
-    assert printed.side == ""
-
-    lines = command.run("search", "session expired", "-n", "1", "--json").output.splitlines()
-    (hit,) = map(json.loads, lines)
-    assert list(hit) == [
-        "path",
-        "start_line",
-        "end_line",
-        "symbol",
-        "kind",
-        "language",
-        "score",
-        "why",
-        "text",
-    ]
-    assert hit["path"] == "sessions.py"
-
-
-def test_search_works_while_another_command_holds_the_conversations(command: Command) -> None:
-    with DataDirectory(command.home).hold("chat"):
-        assert command.run("search", "session").status == 0
-
-
-def test_a_folder_that_is_not_there(command: Command) -> None:
-    ended = command.run("search", "x", "--project", "nowhere")
-    assert ended.status == 2
-    assert "nowhere" in ended.side
-
-
-def test_index_counts_and_its_status_changes_nothing(command: Command) -> None:
-    assert command.run("index", "--status").status == 3
-    (command.directory / "picture.png").write_bytes(b"\x89PNG\0\0")
-    report = json.loads(command.run("index", "--json").output)
-    assert (report["files"], report["changed"]) == (1, 1)
-    assert report["skipped"] == {"binary": 1}
-    state = json.loads(command.run("index", "--status", "--json").output)
-    assert (state["files"], state["skipped"]) == (1, {"binary": 1})
-    assert "1 file" in command.run("index", "--status").output
-
-
-def test_a_reader_that_leaves_is_no_error(command: Command) -> None:
-    with command.started("search", "session", "-n", "100") as process:
-        assert process.stdout is not None
-        process.stdout.close()
-        assert process.wait(timeout=60) == 0
-        assert process.stderr is not None
-        assert process.stderr.read() == ""
 
 
 # --- Through a running server ---------------------------------------------------------------------
@@ -235,6 +211,43 @@ def test_a_conversation_goes_on_and_can_be_looked_at(command: Command) -> None:
         assert command.run("conversations", "delete", short).status == 2
         assert command.run("conversations", "delete", short, "--yes").status == 0
         assert command.run("conversations", "show", short).status == 1
+
+
+def test_reading_makes_no_folder_known(command: Command) -> None:
+    with running_server(command, ScriptedEngine(ANSWER)) as running:
+        assert command.run("conversations", "list").status == 0
+        assert command.run("search", "session").status == 0
+        assert command.run("index", "--status").status == 0
+        assert command.run("conversations", "list", "--project", "nowhere").status == 2
+        assert httpx2.get(f"{running.url}/projects", trust_env=False).json() == []
+        command.run("ask", "When does a session expire?")
+        assert "When does a session expire?" in command.run("conversations", "list").output
+
+
+def test_a_folder_whose_name_is_no_unicode_is_refused_and_can_be_searched(
+    command: Command, tmp_path: Path
+) -> None:
+    folder = tmp_path / "\udcff"
+    folder.mkdir()
+    (folder / "a.py").write_text("def renew(): ...\n")
+    with running_server(command, ScriptedEngine(ANSWER)):
+        refused = command.run("ask", "why?", "--project", str(folder))
+        assert (refused.status, refused.output) == (2, "")
+        assert "not valid Unicode" in refused.side
+        assert "a.py:1-1" in command.run("search", "renew", "--project", str(folder)).output
+
+
+def test_a_failed_answer_is_explained_where_it_is_kept_and_nothing_else_is_printed(command: Command) -> None:
+    failing = Script(ANSWER, fails=EngineDied("The engine died.", hint="Ask again."))
+    with running_server(command, ScriptedEngine(failing, ANSWER)):
+        ended = command.run("chat", given="When does a session expire?\nAnd why?\n/history\n")
+        assert ended.side == "error: The engine died.\nhint: Ask again.\n"
+        # One conversation: the answer that failed is in the history of the one that did not.
+        assert ended.output.count("When does a session expire?") == 1
+        assert "The answer failed" in ended.output
+        assert "The engine died." in ended.output
+        (listed,) = json.loads(command.run("conversations", "list", "--json").output)
+        assert listed["message_count"] == 4
 
 
 def test_ctrl_c_keeps_what_there_is_and_says_where(command: Command) -> None:
@@ -299,6 +312,13 @@ def test_a_server_says_where_it_is_and_stops_at_ctrl_c(command: Command, any_mod
     assert DataDirectory(command.home).holder() is None
 
 
+def test_a_second_server_is_told_of_the_first(command: Command, any_model: dict[str, str]) -> None:
+    with running_server(command, ScriptedEngine()) as running:
+        ended = command.run("serve", "--port", running.url.rpartition(":")[2], settings=any_model)
+    assert ended.status == 4
+    assert running.url in ended.side
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])  # noqa: S104  -- it is to be refused
 def test_an_address_that_cannot_be_had(command: Command, any_model: dict[str, str], host: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -307,6 +327,7 @@ def test_an_address_that_cannot_be_had(command: Command, any_model: dict[str, st
     assert ended.status == 2
     assert ended.side.startswith("error: ")
     assert "\nhint: " in ended.side
+    assert not DataDirectory(command.home).conversations_file.exists()
 
 
 # --- With real weights ----------------------------------------------------------------------------

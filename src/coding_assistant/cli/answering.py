@@ -39,7 +39,7 @@ from coding_assistant.errors import EngineFailed, error_from
 
 
 class AnswerView:
-    """Shows the events of one answer as they come."""
+    """Shows the events of one answer as they come; ``started`` tells where it is kept, once it has begun."""
 
     def __init__(self, output: Screen, side: Screen, *, root: Path | None, streams_text: bool = True) -> None:
         self._output = output
@@ -48,10 +48,13 @@ class AnswerView:
         self._streams_text = streams_text
         self._prose = Prose(output.width) if output.is_terminal else None
         self._wrote = ""
+        self.started: StartedEvent | None = None
 
     def show(self, event: StreamEvent, progress: ProgressLine) -> None:
         """Show one event, if it is one to be shown."""
         match event.data:
+            case StartedEvent():
+                self.started = event.data
             case IndexingEvent(done=done, total=total):
                 progress.show("Indexing", done=done, total=total, note=f"{done:,} of {total:,} files")
             case LoadingEvent(model=model):
@@ -124,21 +127,18 @@ def follow(connection: Connection, request: QueryRequest, view: AnswerView, side
 
     Raises the answer's error if it failed, and KeyboardInterrupt when there is no answer to stop yet.
     """
-    generation_id: str | None = None
     with (
         closing(connection.bridge.events(connection.calls.ask(request))) as events,
         progress_line(side) as bar,
     ):
         for event in events:
             if isinstance(event, Interrupt):
-                if generation_id is None:
+                if view.started is None:
                     raise KeyboardInterrupt
-                connection.bridge.run(connection.calls.cancel(generation_id))
+                connection.bridge.run(connection.calls.cancel(view.started.generation_id))
                 continue
             view.show(event, bar)
             match event.data:
-                case StartedEvent():
-                    generation_id = event.data.generation_id
                 case QueryResponse():
                     return event.data
                 case ErrorEvent(code=code, detail=detail, hint=hint):

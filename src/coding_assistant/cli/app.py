@@ -17,6 +17,7 @@ from coding_assistant.cli.chat import chat
 from coding_assistant.cli.conversations import conversations
 from coding_assistant.cli.doctor import doctor
 from coding_assistant.cli.exits import ExitCode, exit_code_of, print_error, print_internal_error
+from coding_assistant.cli.logs import log_command
 from coding_assistant.cli.models import models
 from coding_assistant.cli.options import GlobalOptions
 from coding_assistant.cli.screen import ReaderLeft, standard_error, standard_output
@@ -72,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     side = standard_error()
+    log_command()
     try:
         code = typer.main.get_command(app).main(list(arguments), prog_name=NAME, standalone_mode=False)
     except CodingAssistantError as error:

@@ -125,8 +125,13 @@ class Chat:
         )
         view = AnswerView(self._output, self._side, root=self._root)
         self._output.line()
-        response = follow(self._connection, request, view, self._side)
-        self._session_id, self._conversation_id = response.session_id, response.conversation_id
+        try:
+            response = follow(self._connection, request, view, self._side)
+        finally:
+            # Also after a failure: the question is kept, and the next one goes on behind it.
+            if view.started is not None:
+                self._session_id = view.started.session_id
+                self._conversation_id = view.started.conversation_id
         view.conclude(response, verbose=False)
         self._output.line()
 

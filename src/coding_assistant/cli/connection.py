@@ -1,12 +1,15 @@
 """Which assistant a command speaks to: the server that runs, or one of its own in this process."""
 
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from coding_assistant.cli.bridge import Bridge, bridge
+from coding_assistant.cli.rendering import holder_in_words
 from coding_assistant.cli.screen import Screen, Span
 from coding_assistant.contract import AssistantCalls, ModelView
 from coding_assistant.data_directory import DataDirectory
@@ -17,6 +20,9 @@ PATIENCE_SECONDS = 10.0
 """How long another command may keep the data directory: most take under a second, an answer longer."""
 
 POLL_SECONDS = 0.2
+
+_CONNECT_SECONDS = 1.0
+"""On this machine a connection is taken or refused in under a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +83,24 @@ def _wait_for_turn(settings: Settings, screen: Screen, *, deadline: float) -> st
     directory = DataDirectory(settings.home)
     told = False
     while (holder := directory.holder()) is not None:
-        if holder.url is not None or time.monotonic() > deadline:
+        listens = holder.url is not None and _listens(holder.url)
+        if listens or time.monotonic() > deadline:
             return holder.url
         if not told:
-            screen.line(Span(f"Waiting for `{holder.purpose}` (process {holder.pid}) to finish …", "dim"))
+            screen.line(Span(f"Waiting for {holder_in_words(holder)} to finish …", "dim"))
             told = True
         time.sleep(POLL_SECONDS)
     return None
+
+
+def _listens(url: str) -> bool:
+    """Return whether somebody takes connections there: a server that is stopping takes none any more."""
+    address = urlsplit(url)
+    try:
+        socket.create_connection((address.hostname, address.port), timeout=_CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 def _require_model(models: list[ModelView], *, model: str, url: str) -> None:

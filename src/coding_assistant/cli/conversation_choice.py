@@ -38,10 +38,11 @@ def find_conversation(connection: Connection, typed: str) -> ConversationView:
 
 
 def latest_conversation(connection: Connection, *, project_id: str) -> ConversationView:
-    """Return the conversation about a project that was last written to."""
-    known = connection.bridge.run(connection.calls.conversations(project=project_id))
+    """Return the conversation about a project that was last written to, archived ones left out."""
+    every = connection.bridge.run(connection.calls.conversations(project=project_id))
+    known = [each for each in every if not each.archived]
     if not known:
         raise ConversationNotFound(
-            "There is no conversation about this folder yet.", hint="Ask without -c to begin one."
+            "There is no conversation about this folder to go on with.", hint="Ask without -c to begin one."
         )
     return max(known, key=lambda each: each.last_updated)

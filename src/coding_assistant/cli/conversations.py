@@ -14,6 +14,7 @@ from coding_assistant.cli.rendering import SHORT_ID, count, message_lines
 from coding_assistant.cli.screen import Screen, Span, one_line, standard_error, standard_output
 from coding_assistant.contract import ConversationPatch, ConversationView
 from coding_assistant.errors import InvalidRequest
+from coding_assistant.project.walk import open_root
 
 conversations = typer.Typer(help="List, show, search, rename, delete, export.", no_args_is_help=True)
 
@@ -47,8 +48,9 @@ def list_conversations(
     output, side = standard_output(), standard_error()
     with _connected(side) as connection:
         calls, bridge = connection.calls, connection.bridge
-        about = None if every else bridge.run(calls.add_project(str(chosen_folder(project)))).id
-        found = bridge.run(calls.conversations(project=about))
+        about = None if every else _known_project(connection, chosen_folder(project))
+        # A folder that was never asked about has none, and listing does not make it known.
+        found = bridge.run(calls.conversations(project=about)) if every or about else []
     _print_list(output, side, found, as_json=as_json)
     if not found and not every:
         side.line(Span("--all lists those about every folder.", "dim"))
@@ -151,6 +153,19 @@ def export(
             f"{file} cannot be written: {error.strerror}.", hint="Name a file that is not there yet."
         ) from error
     side.line(f"Written to {file}")
+
+
+def _known_project(connection: Connection, folder: Path) -> str | None:
+    """Return the id of the project in a folder, also in one that is gone; None for one never asked about.
+
+    Raises ``InvalidProject`` for a folder that is neither known nor there.
+    """
+    known = connection.bridge.run(connection.calls.projects())
+    root = str(folder.resolve())
+    found = next((each.id for each in known if each.root == root), None)
+    if found is None:
+        open_root(folder)
+    return found
 
 
 def _confirmed(side: Screen, found: ConversationView) -> bool:

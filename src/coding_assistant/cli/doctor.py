@@ -18,7 +18,7 @@ import typer
 from coding_assistant.cli.bridge import bridge
 from coding_assistant.cli.exits import ExitCode
 from coding_assistant.cli.options import JsonOption, ProjectOption, chosen_folder, read_settings
-from coding_assistant.cli.rendering import count
+from coding_assistant.cli.rendering import count, holder_in_words
 from coding_assistant.cli.screen import Screen, Span, standard_output
 from coding_assistant.data_directory import DataDirectory
 from coding_assistant.errors import CodingAssistantError
@@ -76,19 +76,21 @@ def _examine(project: Path | None) -> Iterator[Finding]:
         return
     yield Finding("settings", Verdict.OK, "read without complaint")
     yield _memory()
-    yield _disk(settings)
+    yield _guarded("disk", lambda: _disk(settings))
     yield _guarded("data directory", lambda: _data_directory(settings))
     yield _guarded("model", lambda: _model(settings))
-    yield _port(settings)
+    yield _guarded("port", lambda: _port(settings))
     yield _guarded("index", lambda: _index(settings, chosen_folder(project)))
 
 
 def _guarded(what: str, examine: Callable[[], Finding]) -> Finding:
-    """Return the finding; what the product refuses is a finding too, with the same advice."""
+    """Return the finding; what the product or the system refuses is a finding too."""
     try:
         return examine()
     except CodingAssistantError as error:
         return Finding(what, Verdict.FAIL, error.message, error.hint)
+    except OSError as error:
+        return Finding(what, Verdict.FAIL, f"it cannot be examined: {error.strerror or error}")
 
 
 # --- The checks -----------------------------------------------------------------------------------
@@ -161,7 +163,7 @@ def _data_directory(settings: Settings) -> Finding:
     holder = directory.holder()
     if holder is None:
         return Finding("data directory", Verdict.OK, f"{settings.home}, free")
-    who = f"in use by `{holder.purpose}` (process {holder.pid})"
+    who = f"in use by {holder_in_words(holder)}"
     if holder.url is not None:
         return Finding("data directory", Verdict.OK, f"{settings.home}, {who}, which answers at {holder.url}")
     return Finding("data directory", Verdict.WARN, f"{settings.home}, {who}", "Other commands wait for it.")

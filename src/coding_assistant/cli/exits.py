@@ -3,17 +3,13 @@
 import os
 import traceback
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from enum import IntEnum
-from pathlib import Path
 from types import MappingProxyType
 
 from coding_assistant import errors
-from coding_assistant.cli.options import read_settings
+from coding_assistant.cli.logs import log_fault
 from coding_assistant.cli.screen import Screen, Span
-from coding_assistant.data_directory import DataDirectory
 
-COMMAND_LOG = "command.log"
 DEBUG_VARIABLE = "CODING_ASSISTANT_DEBUG"
 
 
@@ -55,7 +51,7 @@ def print_error(screen: Screen, message: str, hint: str = "") -> None:
 
 def print_internal_error(screen: Screen, error: Exception) -> None:
     """Say that the program is at fault, and where the trace is kept; show it only to those who ask."""
-    log = _keep_trace(error)
+    log = log_fault(error)
     kept = f"Where it happened is kept in {log}; please report it." if log else "Please report it."
     print_error(
         screen,
@@ -64,17 +60,3 @@ def print_internal_error(screen: Screen, error: Exception) -> None:
     )
     if os.environ.get(DEBUG_VARIABLE):
         screen.write("".join(traceback.format_exception(error)))
-
-
-def _keep_trace(error: Exception) -> Path | None:
-    """Log the places that an error passed, without its message, which may quote code or a question."""
-    places = "".join(traceback.format_tb(error.__traceback__))
-    try:
-        directory = DataDirectory(read_settings().home)
-        directory.prepare()
-        file = directory.logs / COMMAND_LOG
-        with file.open("a", encoding="utf-8", errors="backslashreplace") as log:
-            log.write(f"{datetime.now(UTC).isoformat()} {type(error).__name__}\n{places}")
-    except (errors.CodingAssistantError, OSError):
-        return None
-    return file

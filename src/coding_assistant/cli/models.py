@@ -96,18 +96,13 @@ def show(name: NameArgument, *, as_json: JsonOption = False) -> None:
 @models.command("pull")
 def pull_model(
     name: OptionalNameArgument = None,
-    *,
-    if_none: Annotated[
-        bool, typer.Option("--if-none", help="Only if there is no model to answer with.")
-    ] = False,
 ) -> None:
     """Download a model's weights and check them; a broken download goes on where it stopped."""
     side = standard_error()
     _, catalog, chosen = _chosen(name)
     file = catalog.file_of(chosen)
     if file is not None:
-        if not if_none:
-            side.line(f"{chosen.name} is here already: {file}")
+        side.line(f"{chosen.name} is here already: {file}")
         return
     pull(catalog, chosen, side)
 

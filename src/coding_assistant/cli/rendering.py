@@ -20,6 +20,7 @@ from coding_assistant.contract import (
     SourceView,
     TimingsView,
 )
+from coding_assistant.data_directory import Holder
 from coding_assistant.domain import CitationState, Finish
 
 SHORT_ID = 8
@@ -58,12 +59,9 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
-def size(number_of_bytes: float) -> str:
-    """Return a size in decimal units, as disks and downloads are sold."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if number_of_bytes >= factor:
-            return f"{number_of_bytes / factor:.1f} {unit}"
-    return f"{number_of_bytes:.0f} bytes"
+def holder_in_words(holder: Holder) -> str:
+    """Return who has the data directory: a command of ours, or whoever could not be made out."""
+    return holder.purpose if holder.pid is None else f"`{holder.purpose}` (process {holder.pid})"
 
 
 def place(root: Path | None, path: str, start_line: int, end_line: int) -> Span:
@@ -194,7 +192,7 @@ def message_lines(screen: Screen, root: Path | None, message: MessageView) -> It
     yield written(screen, message.content)
     note = ending(message.finish_reason)
     if note:
-        yield [Span(note, "yellow")]
-    if message.citations:
+        yield [Span(f"{note} {message.failure}".rstrip(), "yellow")]
+    if message.citations or message.unknown_citations:
         yield [Span("")]
-        yield from citation_lines(screen, root, message.citations)
+        yield from citation_lines(screen, root, message.citations, message.unknown_citations)

@@ -4,23 +4,19 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from functools import partial
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from coding_assistant.cli.connection import server_url
+from coding_assistant.cli.logs import SERVER_LOG, BoundedLog, PlacesOnly, log_to
 from coding_assistant.cli.options import GlobalOptions, ModelOption, chosen_folder, read_settings
 from coding_assistant.cli.screen import Screen, Span, standard_error
 from coding_assistant.cli.weights import ensure_model
 from coding_assistant.contract import ProjectView
-from coding_assistant.data_directory import DataDirectory
+from coding_assistant.errors import DataDirectoryLocked
 from coding_assistant.settings import Settings
-
-SERVER_LOG = "server.log"
-
-_LOG_BYTES = 5_000_000
-_LOGS_KEPT = 2
 
 
 def serve(
@@ -57,15 +53,28 @@ def serve(
 async def _serve(settings: Settings, folders: Sequence[Path], side: Screen) -> None:
     # The web framework takes most of a second to load, and no other command needs it.
     from coding_assistant.assistant import AsyncAssistant  # noqa: PLC0415
-    from coding_assistant.web.server import serve as serve_http  # noqa: PLC0415
+    from coding_assistant.web.server import listen, serve_on, url_of  # noqa: PLC0415
 
-    directory = DataDirectory(settings.home)
-    directory.prepare()
-    _log_to(directory.logs / SERVER_LOG)
-    async with AsyncAssistant.open(settings, purpose="serve", url=_url(settings)) as assistant:
-        views = [await assistant.add_project(str(folder)) for folder in folders]
-        announce = partial(_announce, side, views)
-        await serve_http(assistant, host=settings.host, port=settings.port, announce=announce)
+    _require_no_server(settings)
+    shown = logging.StreamHandler()
+    shown.setFormatter(PlacesOnly())
+    log_to([BoundedLog(settings.home, SERVER_LOG), shown])
+    # Before the data directory says where this server is: who reads that and connects then waits in a queue.
+    with listen(settings.host, settings.port) as listener:
+        url = url_of(listener)
+        async with AsyncAssistant.open(settings, purpose="serve", url=url) as assistant:
+            views = [await assistant.add_project(str(folder)) for folder in folders]
+            await serve_on(listener, assistant, announce=partial(_announce, side, views))
+
+
+def _require_no_server(settings: Settings) -> None:
+    """Say that our own server runs, before its port is found to be taken."""
+    url = server_url(settings)
+    if url is not None:
+        raise DataDirectoryLocked(
+            f"A server already answers at {url}.",
+            hint="Ask it there, or stop it first; with another CODING_ASSISTANT_HOME there can be two.",
+        )
 
 
 def _announce(side: Screen, views: Sequence[ProjectView], url: str) -> None:
@@ -73,18 +82,3 @@ def _announce(side: Screen, views: Sequence[ProjectView], url: str) -> None:
     for view in views:
         side.line(f"  {view.name}: {view.root}")
     side.line(Span("Ctrl-C stops it.", "dim"))
-
-
-def _url(settings: Settings) -> str:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"http://{host}:{settings.port}"
-
-
-def _log_to(file: Path) -> None:
-    """Keep warnings and errors in a file that cannot grow without end, and show them."""
-    keeping = RotatingFileHandler(file, maxBytes=_LOG_BYTES, backupCount=_LOGS_KEPT, encoding="utf-8")
-    logging.basicConfig(
-        level=logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        handlers=[keeping, logging.StreamHandler()],
-    )

@@ -47,6 +47,13 @@ def test_the_latest_is_the_last_that_was_written_to(connection: Connection) -> N
     assert latest_conversation(connection, project_id="p") == SECOND
 
 
+def test_an_archived_conversation_is_not_gone_on_with() -> None:
+    archived = SECOND.model_copy(update={"archived": True})
+    with bridge() as crossing:
+        connection = Connection(AnsweringCalls(conversations=[FIRST, archived, THIRD]), crossing)
+        assert latest_conversation(connection, project_id="p") == THIRD
+
+
 def test_there_is_no_latest_of_none() -> None:
     with bridge() as crossing, pytest.raises(ConversationNotFound):
         latest_conversation(Connection(AnsweringCalls(), crossing), project_id="p")

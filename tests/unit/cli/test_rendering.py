@@ -31,6 +31,21 @@ def screen(encoding: str = "utf-8") -> Screen:
     return Screen(io.TextIOWrapper(io.BytesIO(), encoding=encoding))
 
 
+def test_a_failed_answer_says_why_and_which_numbers_it_made_up() -> None:
+    message = MessageView(
+        id="1-a",
+        role="assistant",
+        content="It is in [7].",
+        created_at=views.MOMENT,
+        finish_reason=Finish.FAILED,
+        unknown_citations=[7],
+        failure="The engine died.",
+    )
+    lines = [plain(line) for line in message_lines(screen(), ROOT, message)]
+    assert "The answer failed; what was written is kept. The engine died." in lines
+    assert "  [7] ✗ no such source" in lines
+
+
 @pytest.mark.parametrize(
     ("here", "shown"),
     [
