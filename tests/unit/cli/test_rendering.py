@@ -20,7 +20,7 @@ from coding_assistant.contract import MessageView
 from coding_assistant.domain import CitationState, Finish
 from support import views
 
-ROOT = Path("/home/ada/project")
+ROOT = Path("/srv/project")
 
 
 def plain(line: Line) -> str:
