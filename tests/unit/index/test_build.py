@@ -72,7 +72,7 @@ def test_what_was_passed_over_is_told_once_and_counted_always(index: ProjectInde
     assert bring_up_to_date(index, root).skipped == {SkipReason.BINARY: 1, SkipReason.LINK: 1}
 
 
-@pytest.mark.parametrize("steps", range(7))
+@pytest.mark.parametrize("steps", [0, 1, 2, 4, 7])
 def test_closing_at_any_point_leaves_an_index_that_the_next_update_completes(
     index: ProjectIndex, root: Path, steps: int
 ) -> None:

@@ -1,6 +1,5 @@
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -28,9 +27,10 @@ _METHOD = '''    def {name}_cookie(self, name, value):
 '''
 
 
-@pytest.fixture
-def index(tmp_path: Path) -> Iterator[ProjectIndex]:
-    root = tmp_path / "project"
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectIndex]:
+    folder = tmp_path_factory.mktemp("search")
+    root = folder / "project"
     files = {
         "src/cookies.py": _JAR.format(
             methods="".join(_METHOD.format(name=n) for n in ("set", "drop", "renew", "copy"))
@@ -42,7 +42,7 @@ def index(tmp_path: Path) -> Iterator[ProjectIndex]:
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
-    with closing(ProjectIndex.open(tmp_path / "index.sqlite", fingerprint=index_fingerprint())) as index:
+    with closing(ProjectIndex.open(folder / "index.sqlite", fingerprint=index_fingerprint())) as index:
         bring_up_to_date(index, root)
         yield index
 
