@@ -35,7 +35,7 @@ from coding_assistant.project.walk import open_root, read, walk
 _BATCH_FILES = 200
 _BATCH_BYTES = 4_000_000
 # Whoever leaves an update waits for its batch, and sees no progress before its end.
-_BATCH_SECONDS = 1.0
+BATCH_SECONDS = 1.0
 
 # A file may change twice within one tick of its file system's clock (up to 2 s on FAT) without changing its
 # size. Such a file's stamp proves nothing yet, so it is read again by the next update, as git does.
@@ -64,7 +64,11 @@ def index_fingerprint() -> str:
 
 
 def update(
-    index: ProjectIndex, root: Path, *, now_ns: Callable[[], int] = time.time_ns
+    index: ProjectIndex,
+    root: Path,
+    *,
+    now_ns: Callable[[], int] = time.time_ns,
+    batch_seconds: float = BATCH_SECONDS,
 ) -> Generator[IndexEvent, None, None]:
     """Make the index equal the working tree, telling what happens.
 
@@ -72,13 +76,13 @@ def update(
     ``to_index`` files one ``FileIndexed`` or ``FileSkipped``, once it is committed; last ``IndexFinished``.
     Closing the generator at any point leaves a correct index that lacks what was not reached. Should the
     index turn out unfit on the way, the events begin again. ``now_ns`` is the clock that file times are
-    compared with.
+    compared with; after ``batch_seconds`` of work what is done is committed and told.
     """
     root = open_root(root)
     try:
-        yield from _update(index, root, now_ns)
+        yield from _update(index, root, now_ns, batch_seconds)
     except IndexMissing:  # it was unfit and has been begun anew
-        yield from _update(index, root, now_ns)
+        yield from _update(index, root, now_ns, batch_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,9 @@ class _Comparison:
     gone: list[PurePosixPath]  # the removed files, and what was passed over and is no more
 
 
-def _update(index: ProjectIndex, root: Path, now_ns: Callable[[], int]) -> Generator[IndexEvent, None, None]:
+def _update(
+    index: ProjectIndex, root: Path, now_ns: Callable[[], int], batch_seconds: float
+) -> Generator[IndexEvent, None, None]:
     started = time.monotonic()
     generation = index.generation()
     comparison = _compare(index, root)
@@ -105,7 +111,7 @@ def _update(index: ProjectIndex, root: Path, now_ns: Callable[[], int]) -> Gener
     yield FilesCompared(comparison.total, len(comparison.to_read), len(comparison.removed_files))
     changed = 0
     with ChunkProcess() as chunker:
-        reader = _Reader(root, comparison, chunker, now_ns)
+        reader = _Reader(root, comparison, chunker, now_ns=now_ns, batch_seconds=batch_seconds)
         while batch := reader.next_batch():
             index.write(batch, generation=generation)
             changed += len(batch.files)
@@ -159,12 +165,19 @@ class _Reader:
     """Reads and cuts the files of an update, a batch at a time."""
 
     def __init__(
-        self, root: Path, comparison: _Comparison, chunker: ChunkProcess, now_ns: Callable[[], int]
+        self,
+        root: Path,
+        comparison: _Comparison,
+        chunker: ChunkProcess,
+        *,
+        now_ns: Callable[[], int],
+        batch_seconds: float,
     ) -> None:
         self._root = root
         self._digests = comparison.digests
         self._chunker = chunker
         self._now_ns = now_ns
+        self._batch_seconds = batch_seconds
         self._pending = deque(comparison.to_read)
 
     def next_batch(self) -> Batch | None:
@@ -197,7 +210,7 @@ class _Reader:
 
     def _group(self) -> Iterator[FoundFile]:
         """Yield the next files, at least one, as many as one transaction should hold."""
-        ends_at = time.monotonic() + _BATCH_SECONDS
+        ends_at = time.monotonic() + self._batch_seconds
         size = 0
         for _ in range(min(_BATCH_FILES, len(self._pending))):
             found = self._pending.popleft()

@@ -116,6 +116,14 @@ def test_two_updates_at_the_same_time_do_no_harm(file: Path, index: ProjectIndex
         assert paths_found(other, "zebra") == {"b.py", "c.py", "d.py"}
 
 
+def test_whoever_leaves_waits_for_no_more_than_the_present_work(index: ProjectIndex, root: Path) -> None:
+    events = update(index, root, batch_seconds=0)
+    assert any(isinstance(event, FileIndexed) for event in events)
+    events.close()
+    assert index.counts().files == 1
+    assert bring_up_to_date(index, root).files == 3
+
+
 def test_more_files_than_one_batch_holds(index: ProjectIndex, root: Path) -> None:
     for number in range(450):
         (root / f"many{number}.txt").write_text("zebra crossing\n")
