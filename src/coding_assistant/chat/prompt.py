@@ -94,11 +94,15 @@ def system_text(project_name: str, *, instructions: str = "") -> str:
 
 
 def render_source(source: Source) -> str:
-    """Return the source as the model reads it: number, place, symbol, and each line with its number."""
+    """Return the source as the model reads it: number, place, symbol, and each line with its number.
+
+    Carriage returns are left out: within a line they would make what follows look like a line of its own.
+    """
     chunk = source.chunk
     title = f"[{source.number}] {chunk.location}" + (f" ({chunk.symbol})" if chunk.symbol else "")
     lines = (
-        f"{number}: {line}" for number, line in enumerate(chunk.text.split("\n"), start=chunk.start_line)
+        f"{number}: {line}"
+        for number, line in enumerate(chunk.text.replace("\r", "").split("\n"), start=chunk.start_line)
     )
     return "\n".join((title, *lines))
 

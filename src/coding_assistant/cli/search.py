@@ -153,6 +153,8 @@ def _print_report(output: Screen, root: Path, report: IndexReport, *, as_json: b
         output.json(report.model_dump(mode="json"))
         return
     output.line(_report_line(root, report))
+    if report.degraded:
+        output.line(f"{count(report.degraded, 'file')} could not be parsed in time: cut by lines, no names.")
     _print_skipped(output, report.skipped)
 
 

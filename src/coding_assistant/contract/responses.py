@@ -225,6 +225,9 @@ class IndexReport(Response):
     changed: int
     removed: int
     skipped: dict[str, int]
+    degraded: int = Field(
+        default=0, description="Files that could not be parsed in time and were cut by lines."
+    )
     seconds: float
 
     @classmethod
@@ -237,6 +240,7 @@ class IndexReport(Response):
             changed=stats.changed,
             removed=stats.removed,
             skipped={str(reason): count for reason, count in stats.skipped.items()},
+            degraded=stats.degraded,
             seconds=round(stats.seconds, 3),
         )
 
