@@ -20,6 +20,7 @@ from coding_assistant.errors import (
     DataDirectoryLocked,
     EngineDied,
     GenerationNotFound,
+    InvalidProject,
     NotFound,
     ProjectNotFound,
     QuestionTooLong,
@@ -188,6 +189,20 @@ async def test_what_a_refusal_leaves_is_nothing(opened: Opener, tmp_path: Path) 
 
         assert len(await assistant.sessions()) == 2
         assert len(await assistant.conversations()) == 2
+
+
+async def test_a_folder_without_a_readable_file_is_said_and_asks_no_model(
+    opened: Opener, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    engine = ScriptedEngine("made up")
+    async with opened(engine) as assistant:
+        view = await assistant.add_project(str(empty))
+        with pytest.raises(InvalidProject, match="no file that can be read"):
+            await assistant.query(QueryRequest(query="what is here?", project=view.id))
+
+    assert engine.requests == []
 
 
 async def test_one_conversation_answers_one_question_at_a_time(opened: Opener) -> None:

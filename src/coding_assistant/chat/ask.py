@@ -50,7 +50,7 @@ from coding_assistant.domain import (
     Timings,
     Turn,
 )
-from coding_assistant.errors import Busy, CodingAssistantError, places
+from coding_assistant.errors import Busy, CodingAssistantError, InvalidProject, places
 from coding_assistant.inference.slots import SlotTable
 from coding_assistant.protocols import Engine
 
@@ -166,6 +166,12 @@ class Answering:
     async def _produce(self, asked: AskedQuestion, draft: _Draft, emit: Emit) -> Finish:
         turn = asked.turn
         stats = await asked.code.refresh(lambda done, total: emit(Indexing(done, total)))
+        if not stats.files:
+            raise InvalidProject(
+                f"The folder of {asked.project.name} holds no file that can be read"
+                f" ({sum(stats.skipped.values()):,} were passed over).",
+                hint="`coding-assistant index` says why files are passed over.",
+            )
         past = await to_thread.run_sync(
             lambda: self._store.turns(turn.conversation_id, before_number=turn.number)
         )

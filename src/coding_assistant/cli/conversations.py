@@ -186,7 +186,7 @@ def _print_list(output: Screen, side: Screen, found: list[ConversationView], *, 
             (
                 each.conversation_id[:SHORT_ID],
                 each.last_updated.astimezone().strftime("%Y-%m-%d %H:%M"),
-                f"{each.message_count:>3}",
+                f"{count(each.message_count, 'message'):>12}",
                 one_line(each.title, width=_TITLE_CELLS) + (" (pinned)" if each.pinned else ""),
             )
             for each in found
