@@ -118,7 +118,7 @@ def receipt_line(response: QueryResponse) -> Line:
     """Return the receipt in a line: what was read, what it took."""
     parts = [response.model]
     if response.receipt is not None:
-        parts.append(f"{response.receipt.used:,} tokens read{_split(response.receipt)}")
+        parts.append(f"read {response.receipt.used:,} tokens{_split(response.receipt)}")
     parts.extend(_timing_parts(response.timings))
     return [Span(" · ".join(parts), "dim")]
 
@@ -127,7 +127,7 @@ def _split(receipt: ReceiptView) -> str:
     """Return how much of the prompt was cached; nothing for an answer stopped before the engine told."""
     if not receipt.cached and not receipt.new:
         return ""
-    return f" ({receipt.cached:,} cached, {receipt.new:,} new)"
+    return f", {receipt.cached:,} cached"
 
 
 def _timing_parts(timings: TimingsView) -> Iterator[str]:

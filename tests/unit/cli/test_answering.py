@@ -73,7 +73,7 @@ def test_a_pipe_gets_the_answer_its_citations_and_the_receipt_and_nothing_else()
         "  [7] ✗ no such source",
         "",
         "left out: src/other.py:1-9 (400 tokens), no room",
-        "a-model · 1,860 tokens read (1,240 cached, 620 new) · first token 4.1 s · total 6.1 s · 20 tokens/s",
+        "a-model · read 1,860 tokens, 1,240 cached · first token 4.1 s · total 6.1 s · 20 tokens/s",
     ]
 
 

@@ -93,7 +93,7 @@ def test_an_answer_without_citations_is_said_to_have_none() -> None:
 
 def test_the_receipt_in_a_line() -> None:
     assert plain(receipt_line(views.response())) == (
-        "a-model · 1,860 tokens read (1,240 cached, 620 new) · first token 4.1 s · total 6.1 s · 20 tokens/s"
+        "a-model · read 1,860 tokens, 1,240 cached · first token 4.1 s · total 6.1 s · 20 tokens/s"
     )
 
 
