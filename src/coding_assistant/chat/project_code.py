@@ -118,6 +118,8 @@ def _advance(events: Iterator[IndexEvent], progress: Indexing) -> Indexing | Ind
         match event:
             case FilesCompared(to_index=total):
                 done = 0
+                if total:
+                    break
             case FileIndexed() | FileSkipped() if total:
                 done += 1
             case IndexFinished(stats=stats):

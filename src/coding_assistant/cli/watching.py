@@ -41,8 +41,8 @@ def changes(root: Path, *, data_directory: Path) -> Generator[None, None, None]:
             if not changed and not first:
                 continue
             first = False
-            yield
             unread = unread_places(root, data_directory=data_directory)  # an ignore file may have changed
+            yield
     except OSError as error:
         raise SystemLacks(
             f"The system cannot watch {root}: {error}.",
