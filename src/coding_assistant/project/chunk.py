@@ -23,7 +23,7 @@ TARGET_CHARACTERS = 1_000
 
 # Part of the index's fingerprint. The first number goes up whenever the same file would be read, redacted
 # or cut differently: indexes are then built anew.
-CHUNKER_VERSION = f"2:{TARGET_CHARACTERS}"
+CHUNKER_VERSION = f"3:{TARGET_CHARACTERS}"
 
 _PROSE = frozenset({"markdown", "rst"})
 

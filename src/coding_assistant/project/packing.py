@@ -182,10 +182,15 @@ class Packer:
         yield start, run.end
 
     def _best_cut(self, start: int, end: int, ideal: float) -> int:
-        """Return the row at which the next piece begins, between half and five quarters of the ideal."""
+        """Return the row at which the next piece begins.
+
+        Between half and five quarters of the ideal, unless a single line is longer than that.
+        """
         origin = self._before[start]
         first = bisect_left(self._before, origin + ideal / 2, start + 1, end)
         last = bisect_right(self._before, origin + ideal * 1.25, first, end + 1)
+        if self._size(start, first - 1) > self._sizes.longest and first - 1 > start:
+            return first - 1  # before the long line that alone makes this piece too long
         rows = [row for row in range(first, last) if self._lines[row].strip()] or [first]
         return min(rows, key=lambda row: (*self._price(row), abs(self._before[row] - origin - ideal)))
 

@@ -1,7 +1,7 @@
 from pathlib import Path, PurePosixPath
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coding_assistant.domain import Chunk, ChunkKind, SourceFile, text_digest
@@ -76,6 +76,9 @@ def test_chunks_tile_any_text_in_any_language(text: str, language: str | None, t
 
 
 @given(text=TEXTS, language=LANGUAGES)
+@example(
+    text=f"#!/bin/bash\r\n    }}\r\n{'0' * 22}\r\n{'x' * 106}\r\n#!/bin/bash\r\n#!/bin/bash", language="bash"
+)
 def test_no_chunk_is_longer_than_it_must(text: str, language: str | None) -> None:
     for each in chunk(source(text, language), target_characters=100):
         assert len(each.text) <= 150 or each.start_line == each.end_line
