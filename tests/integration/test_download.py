@@ -20,6 +20,7 @@ from coding_assistant.inference.download import (
     OriginFailed,
     download,
 )
+from support.model_specs import PLAIN_SPEC
 from support.origin_servers import OriginServer, origin_server
 from support.small_gguf import write_gguf
 
@@ -64,22 +65,8 @@ def wheel_paths(server: OriginServer) -> list[str]:
 
 
 def spec_of(*origins: DownloadOrigin) -> ModelSpec:
-    return ModelSpec(
-        name="mine",
-        filename="weights.gguf",
-        context_length=1_024,
-        max_tokens=100,
-        temperature=0.0,
-        top_p=1.0,
-        n_threads=None,
-        n_gpu_layers=0,
-        system_prompt="",
-        stop_tokens=(),
-        prompt_format="auto",
-        size_bytes=len(WEIGHTS),
-        sha256=hashlib.sha256(WEIGHTS).hexdigest(),
-        origins=origins,
-    )
+    digest = hashlib.sha256(WEIGHTS).hexdigest()
+    return replace(PLAIN_SPEC, size_bytes=len(WEIGHTS), sha256=digest, origins=origins)
 
 
 def spec_of_first_part() -> ModelSpec:

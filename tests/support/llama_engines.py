@@ -1,9 +1,10 @@
 """LlamaEngines for tests, with nothing to set but what a test is about."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from coding_assistant.domain import ModelSpec
 from coding_assistant.inference.llama import EngineOptions, LlamaEngine
+from support.model_specs import PLAIN_SPEC
 
 
 def llama_engine(
@@ -16,17 +17,12 @@ def llama_engine(
     log_file: Path | None = None,
 ) -> LlamaEngine:
     """Return the real engine on the file, not loaded yet."""
-    spec = ModelSpec(
+    spec = replace(
+        PLAIN_SPEC,
         name=file.stem,
         filename=file.name,
         context_length=context_tokens,
         max_tokens=64,
-        temperature=0.0,
-        top_p=1.0,
-        n_threads=None,
-        n_gpu_layers=0,
-        system_prompt="",
-        stop_tokens=(),
         prompt_format=prompt_format,
     )
     options = EngineOptions(

@@ -6,26 +6,13 @@ import pytest
 from coding_assistant.domain import HubFile, ModelSpec
 from coding_assistant.errors import DiskFull, DownloadFailed, StorageFailed
 from coding_assistant.inference.download import DownloadFinished, download
+from support.model_specs import PLAIN_SPEC
 
 HUB_FILE = HubFile("owner/repository", "main", "downloaded.gguf")
 
 
 def spec_of(*, origins: tuple[HubFile, ...] = (HUB_FILE,), size_bytes: int = 1_000) -> ModelSpec:
-    return ModelSpec(
-        name="mine",
-        filename="own.gguf",
-        context_length=1_024,
-        max_tokens=100,
-        temperature=0.0,
-        top_p=1.0,
-        n_threads=None,
-        n_gpu_layers=0,
-        system_prompt="",
-        stop_tokens=(),
-        prompt_format="auto",
-        size_bytes=size_bytes,
-        origins=origins,
-    )
+    return replace(PLAIN_SPEC, filename="own.gguf", origins=origins, size_bytes=size_bytes)
 
 
 @pytest.mark.parametrize("name", ["own.gguf", "downloaded.gguf"])
