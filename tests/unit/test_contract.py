@@ -1,9 +1,12 @@
+from pathlib import PurePosixPath
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from coding_assistant import contract
+from coding_assistant.domain import Chunk, ContextLine, Source
 from coding_assistant.errors import CodingAssistantError, InvalidText, error_from
 
 
@@ -45,3 +48,12 @@ def test_an_error_survives_its_way_through_text() -> None:
     assert type(again) is InvalidText
     assert (again.message, again.hint) == (original.message, original.hint)
     assert type(error_from("of-the-future", "m", "")) is CodingAssistantError
+
+
+def test_a_source_shows_what_the_model_was_shown_beside_it() -> None:
+    context = (ContextLine(2, "class Till:"),)
+    chunk = Chunk(PurePosixPath("pay.py"), 5, 5, "def pay(self): ...", context=context)
+
+    view = contract.SourceView.of(Source(1, chunk, chunk.digest))
+
+    assert view.model_dump()["context"] == [{"line": 2, "text": "class Till:"}]

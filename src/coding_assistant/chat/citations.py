@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from coding_assistant.domain import Citation, CitationState, Source
-from coding_assistant.index.tokens import index_terms, query_terms
+from coding_assistant.terms import index_terms, query_terms
 
 MARK = re.compile(r"(?<![\w\])])(?:\[\d{1,4}(?:\s*[,;]\s*\d{1,4})*\])+(?!\()")
 """``[3]``, ``[1, 2]`` and ``[1][2]``, but neither an index as in ``items[3]`` nor a Markdown link."""

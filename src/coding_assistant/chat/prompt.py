@@ -8,10 +8,15 @@ every turn, for each cut makes the engine read everything behind it again.
 This module knows nothing of storage or of how code is searched.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 
 from coding_assistant.domain import (
+    Chunk,
+    ChunkKind,
+    ContextLine,
     Dropped,
     Hit,
     Message,
@@ -43,6 +48,9 @@ token in the catalog's vocabularies; the exact count follows once the engine can
 MESSAGE_OVERHEAD_TOKENS = 16
 """At most this many tokens surround one message in any of the formats; Llama 2 with its system part is
 the longest."""
+
+MOST_BLANK_LINES = 2
+"""Between two cells of a notebook, more blank lines than this are shown as an ellipsis."""
 
 SOURCE_OVERHEAD_TOKENS = 4
 """For the blank line after a source, and for tokens that a joint splits."""
@@ -96,15 +104,43 @@ def system_text(project_name: str, *, instructions: str = "") -> str:
 def render_source(source: Source) -> str:
     """Return the source as the model reads it: number, place, symbol, and each line with its number.
 
-    Carriage returns are left out: within a line they would make what follows look like a line of its own.
+    Its context stands around it, with an ellipsis in the place of what is left out.
     """
     chunk = source.chunk
     title = f"[{source.number}] {chunk.location}" + (f" ({chunk.symbol})" if chunk.symbol else "")
-    lines = (
-        f"{number}: {line}"
-        for number, line in enumerate(chunk.text.replace("\r", "").split("\n"), start=chunk.start_line)
-    )
-    return "\n".join((title, *lines))
+    return "\n".join((title, *_numbered(_lines_to_read(chunk))))
+
+
+def _lines_to_read(chunk: Chunk) -> list[ContextLine]:
+    """Return the chunk's lines and its context in the order of the file.
+
+    Carriage returns are left out: within a line they would make what follows look like a line of its own.
+    So are the blank lines between the cells of a notebook, which stand for its outputs.
+    """
+    texts = chunk.text.split("\n")
+    own = [ContextLine(number, text) for number, text in enumerate(texts, start=chunk.start_line)]
+    if chunk.kind is ChunkKind.CELL:
+        own = _without_long_gaps(own)
+    lines = sorted((*chunk.context, *own), key=attrgetter("line"))
+    return [ContextLine(line.line, line.text.replace("\r", "")) for line in lines]
+
+
+def _without_long_gaps(lines: Iterable[ContextLine]) -> list[ContextLine]:
+    kept: list[ContextLine] = []
+    for is_blank, group in groupby(lines, key=lambda line: not line.text.strip()):
+        run = list(group)
+        if not is_blank or len(run) <= MOST_BLANK_LINES:
+            kept += run
+    return kept
+
+
+def _numbered(lines: Iterable[ContextLine]) -> Iterator[str]:
+    last: int | None = None
+    for line in lines:
+        if last is not None and line.line > last + 1:
+            yield "…"
+        yield f"{line.line}: {line.text}"
+        last = line.line
 
 
 def render_question(question: str, sources: Sequence[Source], *, shown: frozenset[int]) -> str:

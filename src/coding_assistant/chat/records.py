@@ -16,6 +16,7 @@ from coding_assistant.domain import (
     Chunk,
     ChunkKind,
     Citation,
+    ContextLine,
     Conversation,
     Finish,
     Project,
@@ -29,6 +30,7 @@ from coding_assistant.domain import (
 Values: TypeAlias = Mapping[str, object]
 """The columns to write, by name."""
 
+_CONTEXT: Final = TypeAdapter(tuple[ContextLine, ...])
 _CITATIONS: Final = TypeAdapter(tuple[Citation, ...])
 _UNKNOWN_CITATIONS: Final = TypeAdapter(tuple[int, ...])
 _RECEIPT: Final = TypeAdapter(Receipt)
@@ -132,6 +134,7 @@ def source_from(row: RowMapping) -> Source:
         language=row["language"],
         symbol=row["symbol"],
         kind=ChunkKind(row["kind"]),
+        context=_CONTEXT.validate_python(row["context"] or ()),
     )
     return Source(number=row["number"], chunk=chunk, digest=row["digest"])
 
@@ -150,6 +153,7 @@ def source_values(turn_id: str, source: Source) -> Values:
         "symbol": chunk.symbol,
         "kind": chunk.kind.value,
         "digest": source.digest,
+        "context": _CONTEXT.dump_python(chunk.context, mode="json") or None,
     }
 
 

@@ -124,4 +124,5 @@ sources = Table(
     Column("symbol", Text),
     Column("kind", String(WORD_LENGTH), nullable=False),
     Column("digest", Text, nullable=False),
+    Column("context", JSON(none_as_null=True)),  # NULL for a chunk that has none
 )

@@ -54,6 +54,7 @@ from coding_assistant.contract.responses import (
 )
 from coding_assistant.contract.views import (
     CitationView,
+    ContextLineView,
     DroppedView,
     ReceiptView,
     Response,
@@ -71,6 +72,7 @@ __all__ = [
     "ChatHistoryResponse",
     "CitationEvent",
     "CitationView",
+    "ContextLineView",
     "ConversationPatch",
     "ConversationView",
     "DroppedView",

@@ -1,6 +1,6 @@
 """The parts that responses are made of: views of the domain's values."""
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from coding_assistant import domain
 
@@ -9,6 +9,13 @@ class Response(BaseModel):
     """What goes out."""
 
     model_config = ConfigDict(frozen=True)
+
+
+class ContextLineView(Response):
+    """A line that the model was shown beside a source; a text that was cut ends with an ellipsis."""
+
+    line: int
+    text: str
 
 
 class SourceView(Response):
@@ -21,6 +28,10 @@ class SourceView(Response):
     symbol: str | None
     language: str | None
     text: str
+    context: list[ContextLineView] = Field(
+        default_factory=list,
+        description="Heads of what the lines stand in, and of what a class that they begin holds below.",
+    )
 
     @classmethod
     def of(cls, source: domain.Source) -> "SourceView":
@@ -34,6 +45,7 @@ class SourceView(Response):
             symbol=chunk.symbol,
             language=chunk.language,
             text=chunk.text,
+            context=[ContextLineView(line=each.line, text=each.text) for each in chunk.context],
         )
 
 

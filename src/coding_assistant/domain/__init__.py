@@ -8,6 +8,7 @@ Line numbers are 1-based and inclusive, times are timezone-aware UTC, durations 
 from coding_assistant.domain.code import (
     Chunk,
     ChunkKind,
+    ContextLine,
     FileIndexed,
     FilesCompared,
     FileSkipped,
@@ -76,6 +77,7 @@ __all__ = [
     "Citation",
     "CitationFound",
     "CitationState",
+    "ContextLine",
     "Conversation",
     "DownloadOrigin",
     "Dropped",

@@ -79,12 +79,26 @@ class ChunkKind(StrEnum):
     CLASS = "class"
     MODULE = "module"
     SECTION = "section"
+    CELL = "cell"
     LINES = "lines"
 
 
 @dataclass(frozen=True, slots=True)
+class ContextLine:
+    """A line of a file that stands outside a chunk; a text that was cut ends with an ellipsis."""
+
+    line: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
-    """A run of whole lines of one file: the unit that is indexed, found and cited."""
+    """A run of whole lines of one file: the unit that is indexed, found and cited.
+
+    ``context`` are lines outside it, in the order of the file, that say where it stands: the heads of the
+    definitions or sections around it, and below the head of a large class those of its members. It is no
+    part of the text, so neither of what is cited.
+    """
 
     path: PurePosixPath
     start_line: int
@@ -93,6 +107,7 @@ class Chunk:
     language: str | None = None
     symbol: str | None = None
     kind: ChunkKind = ChunkKind.LINES
+    context: tuple[ContextLine, ...] = ()
 
     @property
     def location(self) -> str:

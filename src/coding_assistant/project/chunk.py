@@ -1,8 +1,9 @@
 r"""Cuts a file into the pieces that are indexed, found and cited.
 
 A chunk is a run of whole lines. Every line that is not blank is in exactly one chunk, in order, and
-``"\n".join`` of those lines is the chunk's text. Lines end at a line feed and nowhere else, as for git and
-for editors: a carriage return, a form feed or U+2028 is a character of its line.
+``"\n".join`` of those lines is the chunk's text; what somebody has to know who reads just these lines
+stands beside them as context. Lines end at a line feed and nowhere else, as for git and for editors: a
+carriage return, a form feed or U+2028 is a character of its line.
 
 Works in this process, on text that was read already. For text from strangers use ``chunk_process``: a
 hostile file can hang or crash a parser that is written in C.
@@ -11,8 +12,10 @@ hostile file can hang or crash a parser that is written in C.
 from collections.abc import Sequence
 
 from coding_assistant.domain import Chunk, SourceFile
+from coding_assistant.project.cells import cell_outline
 from coding_assistant.project.grammars import GRAMMARS
 from coding_assistant.project.headings import heading_outline
+from coding_assistant.project.notebooks import NOTEBOOK_SUFFIX
 from coding_assistant.project.outline import Outline, Sizes, flat_outline, syntax_outline
 from coding_assistant.project.packing import Packer
 
@@ -23,13 +26,13 @@ TARGET_CHARACTERS = 1_000
 
 # Part of the index's fingerprint. The first number goes up whenever the same file would be read, redacted
 # or cut differently: indexes are then built anew.
-CHUNKER_VERSION = f"3:{TARGET_CHARACTERS}"
+CHUNKER_VERSION = f"4:{TARGET_CHARACTERS}"
 
 _PROSE = frozenset({"markdown", "rst"})
 
 
 def chunk(file: SourceFile, *, target_characters: int = TARGET_CHARACTERS) -> list[Chunk]:
-    """Return the chunks of a file, by its syntax where there is a grammar, by headings in prose.
+    """Return the chunks of a file, by its syntax where there is a grammar, by headings in prose, by cells.
 
     A chunk has up to half as much again as ``target_characters``, unless a single line is longer.
     """
@@ -54,6 +57,8 @@ def split_lines(text: str) -> list[str]:
 
 def _outline(file: SourceFile, lines: Sequence[str], sizes: Sizes) -> Outline:
     language = file.language
+    if file.path.suffix == NOTEBOOK_SUFFIX and language != "json":
+        return cell_outline(language, lines, sizes)
     if language in _PROSE:
         return heading_outline(language, lines)
     if language == "c" and file.path.suffix == ".h":

@@ -17,12 +17,13 @@ import sys
 import time
 from collections import deque
 from collections.abc import Generator, Iterable
+from dataclasses import astuple
 from pathlib import PurePosixPath
 from types import TracebackType
 from typing import Self
 
 from coding_assistant.child_process import child_environment
-from coding_assistant.domain import Chunk, ChunkKind, SourceFile
+from coding_assistant.domain import Chunk, ChunkKind, ContextLine, SourceFile
 from coding_assistant.project.chunk import TARGET_CHARACTERS, chunk, chunk_by_lines, split_lines
 
 # A megabyte of ordinary Python takes 0.3 s, of nothing but brackets 1.3 s. Error recovery in a hostile file
@@ -284,19 +285,25 @@ def _request(file: SourceFile) -> bytes:
 
 def _answer(chunks: Iterable[Chunk]) -> bytes:
     """Return the chunks without their text, which the parent has."""
-    rows = [(each.start_line, each.end_line, each.kind, each.symbol) for each in chunks]
+    rows = [
+        (each.start_line, each.end_line, each.kind, each.symbol, list(map(astuple, each.context)))
+        for each in chunks
+    ]
     return json.dumps(rows).encode()
 
 
 def _chunks(file: SourceFile, answer: bytes) -> list[Chunk]:
     try:
-        rows = [(start, end, ChunkKind(kind), symbol) for start, end, kind, symbol in json.loads(answer)]
+        rows = [
+            (start, end, ChunkKind(kind), symbol, tuple(ContextLine(line, text) for line, text in context))
+            for start, end, kind, symbol, context in json.loads(answer)
+        ]
     except (ValueError, TypeError) as error:
         raise _ChildFailed("no answer but noise") from error
     lines = split_lines(file.text)
     return [
-        Chunk(file.path, start, end, "\n".join(lines[start - 1 : end]), file.language, symbol, kind)
-        for start, end, kind, symbol in rows
+        Chunk(file.path, start, end, "\n".join(lines[start - 1 : end]), file.language, symbol, kind, context)
+        for start, end, kind, symbol, context in rows
     ]
 
 

@@ -8,10 +8,15 @@ import codecs
 from pathlib import PurePosixPath
 
 from coding_assistant.domain import SkipReason
+from coding_assistant.project.notebooks import NOTEBOOK_SUFFIX
 
 # Above this a file is data, a bundle or a concatenation: of Django's 2,800 Python files the longest has
 # 375 KB. It also bounds what one file can cost the parser.
 LARGEST_FILE_BYTES = 1 << 20
+
+# The code of a notebook is small beside the pictures of its outputs, which are left out; what is left has the
+# limit above. At this size it is told from them in half a second.
+LARGEST_NOTEBOOK_BYTES = 16 << 20
 
 # No one reads a line of 10,000 characters, and a chunk, being whole lines, could not be shorter.
 LONGEST_LINE_CHARACTERS = 10_000
@@ -66,6 +71,11 @@ def reason_by_name(path: PurePosixPath) -> SkipReason | None:
     return SkipReason.BINARY if path.suffix.lower() in _BINARY_SUFFIXES else None
 
 
+def largest_bytes(path: PurePosixPath) -> int:
+    """Return the size up to which a file with this name is read."""
+    return LARGEST_NOTEBOOK_BYTES if path.suffix == NOTEBOOK_SUFFIX else LARGEST_FILE_BYTES
+
+
 def decode(data: bytes) -> str | SkipReason:
     """Return the text of UTF-8 without its byte order mark, or why it is none.
 
@@ -84,6 +94,8 @@ def decode(data: bytes) -> str | SkipReason:
 
 def reason_by_text(text: str, language: str | None) -> SkipReason | None:
     """Return why a text is passed over, if it is."""
+    if len(text) > LARGEST_FILE_BYTES:
+        return SkipReason.TOO_LARGE
     if _is_minified(text, language):
         return SkipReason.MINIFIED
     return SkipReason.GENERATED if _is_generated(text) else None

@@ -178,16 +178,30 @@ _JS_FUNCTIONS = ("arrow_function", "function_expression", "generator_function")
 
 
 def _js_kind(value: Node | None) -> ChunkKind | None:
-    """Return what a value makes of its name; a function handed to a call, ``memo(() => …)``, counts."""
+    """Return what a value makes of its name.
+
+    A function handed to a call, ``memo(() => …)``, counts as one; an object that holds functions is as good
+    as a class.
+    """
     if value is None:
         return None
-    if value.type == "class":
+    if value.type == "class" or (value.type == "object" and _holds_functions(value)):
         return ChunkKind.CLASS
     if value.type == "call_expression":
         value = _child_of_type(value.child_by_field_name("arguments"), *_JS_FUNCTIONS)
     if value is not None and value.type in _JS_FUNCTIONS:
         return ChunkKind.FUNCTION
     return None
+
+
+def _holds_functions(container: Node) -> bool:
+    """Whether an object of JavaScript or a table of Lua has a function under one of its names."""
+    for member in container.named_children:
+        value = member.child_by_field_name("value")
+        is_function = value is not None and value.type in (*_JS_FUNCTIONS, "function_definition")
+        if is_function or member.type == "method_definition":
+            return True
+    return False
 
 
 def js_value(name_field: str, value_field: str = "value") -> Recogniser:
@@ -224,11 +238,13 @@ def lua_function(node: Node) -> Definition | None:
 
 
 def lua_assignment(node: Node) -> Definition | None:
-    """Recognise ``M.name = function``, local or not."""
+    """Recognise ``M.name = function``, local or not, and a table that holds functions."""
     values = _child_of_type(node, "expression_list")
-    if _child_of_type(values, "function_definition") is None:
-        return None
-    return _definition(ChunkKind.FUNCTION, text_of(_child_of_type(node, "variable_list")))
+    name = text_of(_child_of_type(node, "variable_list"))
+    if _child_of_type(values, "function_definition") is not None:
+        return _definition(ChunkKind.FUNCTION, name)
+    table = _child_of_type(values, "table_constructor")
+    return _definition(ChunkKind.CLASS, name) if table is not None and _holds_functions(table) else None
 
 
 def lua_field(node: Node) -> Definition | None:
@@ -236,7 +252,7 @@ def lua_field(node: Node) -> Definition | None:
     value = node.child_by_field_name("value")
     if value is None or value.type != "function_definition":
         return None
-    return _definition(ChunkKind.FUNCTION, text_of(node.child_by_field_name("name")))
+    return _definition(ChunkKind.FUNCTION, text_of(node.child_by_field_name("name")).strip("\"'"))
 
 
 def haskell_function(node: Node) -> Definition | None:
@@ -264,17 +280,28 @@ _ELIXIR_LEADS = frozenset({"doc", "spec", "impl", "typedoc", "deprecated", "deco
 def elixir_call(node: Node) -> Definition | None:
     """Recognise ``defmodule`` and ``def``, which are ordinary calls in Elixir's syntax."""
     word = text_of(node.child_by_field_name("target"))
-    if word not in _ELIXIR_MODULES and word not in _ELIXIR_FUNCTIONS:
+    if word not in _ELIXIR_MODULES and word not in _ELIXIR_FUNCTIONS and word != "test":
         return None
     arguments = _child_of_type(node, "arguments")
     subject = arguments.named_child(0) if arguments is not None and arguments.named_child_count else None
     if word in _ELIXIR_MODULES:
-        return _definition(ChunkKind.CLASS, text_of(subject))
+        return _definition(ChunkKind.CLASS, _elixir_module(subject, arguments))
+    if word == "test":  # its name is a sentence
+        is_named = subject is not None and subject.type == "string"
+        return _definition(ChunkKind.FUNCTION, text_of(subject).strip('"')) if is_named else None
     if subject is not None and subject.type == "binary_operator":  # name(argument) when guard
         subject = subject.child_by_field_name("left")
     if subject is not None and subject.type == "call":
         subject = subject.child_by_field_name("target")
     return _definition(ChunkKind.FUNCTION, text_of(subject))
+
+
+def _elixir_module(subject: Node | None, arguments: Node | None) -> str:
+    """Return a module's name, which for ``defimpl Protocol, for: Type`` is ``Protocol.Type``."""
+    pair = _child_of_type(_child_of_type(arguments, "keywords"), "pair")
+    is_for = pair is not None and text_of(pair.child_by_field_name("key")).strip() == "for:"
+    owner = text_of(pair.child_by_field_name("value")) if pair is not None and is_for else ""
+    return f"{text_of(subject)}.{owner}".strip(".")
 
 
 def is_elixir_lead(node: Node) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from coding_assistant.domain import ChunkKind
+from coding_assistant.project.heads import head_lines
 from coding_assistant.project.outline import Outline, Region, file_region
 
 _DEEPEST_HEADING = 6  # Markdown has no seventh
@@ -19,11 +20,15 @@ _ADORNMENTS = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """A heading: the row it starts in, its level from 1, its title."""
+    """A heading: the row it starts in, its level from 1, its title and the row of that.
+
+    The two rows differ where a line of adornment stands above the title.
+    """
 
     row: int
     level: int
     title: str
+    title_row: int
 
 
 def heading_outline(language: str, lines: Sequence[str]) -> Outline:
@@ -31,12 +36,17 @@ def heading_outline(language: str, lines: Sequence[str]) -> Outline:
     headings = rst_headings(lines) if language == "rst" else markdown_headings(lines)
     regions = [file_region(ChunkKind.SECTION)]
     owners = [0] * len(lines)
-    path: list[Heading] = []
+    path: list[tuple[Heading, Region]] = []
     for heading in headings:
-        path = [*(outer for outer in path if outer.level < heading.level), heading]
-        symbol = " > ".join(outer.title for outer in path if outer.title) or None
+        path = [(outer, region) for outer, region in path if outer.level < heading.level]
+        titles = [*(outer.title for outer, _ in path), heading.title]
+        symbol = " > ".join(filter(None, titles)) or None
+        around = path[-1][1].context if path else ()
+        head = head_lines(lines, heading.title_row, heading.title_row)
+        region = Region(ChunkKind.SECTION, symbol, 0, heading.row, is_whole=True, around=around, head=head)
         owners[heading.row :] = [len(regions)] * (len(lines) - heading.row)
-        regions.append(Region(ChunkKind.SECTION, symbol, 0, heading.row, is_whole=True))
+        path.append((heading, region))
+        regions.append(region)
     return Outline(regions, owners, {})
 
 
@@ -76,7 +86,7 @@ def _hash_heading(line: str, row: int) -> Heading | None:
     rest = body[level:]
     if not 1 <= level <= _DEEPEST_HEADING or (rest and not rest[0].isspace()):
         return None
-    return Heading(row, level, rest.strip().rstrip("#").rstrip()[:_LONGEST_TITLE])
+    return Heading(row, level, rest.strip().rstrip("#").rstrip()[:_LONGEST_TITLE], row)
 
 
 def _underlined_heading(lines: Sequence[str], row: int) -> Heading | None:
@@ -88,7 +98,7 @@ def _underlined_heading(lines: Sequence[str], row: int) -> Heading | None:
         return None
     underline = lines[row + 1].rstrip()
     if underline and underline[0] in "=-" and not underline.strip(underline[0]):
-        return Heading(row, 1 if underline[0] == "=" else 2, title[:_LONGEST_TITLE])
+        return Heading(row, 1 if underline[0] == "=" else 2, title[:_LONGEST_TITLE], row)
     return None
 
 
@@ -108,7 +118,7 @@ def rst_headings(lines: Sequence[str]) -> list[Heading]:
         if style not in styles:
             styles.append(style)
         level = styles.index(style) + 1
-        headings.append(Heading(row - has_overline, level, title.strip()[:_LONGEST_TITLE]))
+        headings.append(Heading(row - has_overline, level, title.strip()[:_LONGEST_TITLE], row))
         row += 2
     return headings
 

@@ -138,6 +138,27 @@ _LANGUAGE_BY_INTERPRETER = MappingProxyType(
 )
 
 
+# Names that the kernels of notebooks give to languages, where they are not ours.
+_OTHER_NAMES = MappingProxyType(
+    {
+        "c++": "cpp",
+        "c#": "csharp",
+        "f#": "fsharp",
+        "ipython": "python",
+        "pyspark": "python",
+        "shell": "bash",
+    }
+)
+_LANGUAGES = frozenset(language for language, _ in _SUFFIXES_BY_LANGUAGE)
+
+
+def language_named(name: str) -> str | None:
+    """Return the language that somebody calls so, whatever its case; None for one that is not known here."""
+    name = name.lower()
+    name = _OTHER_NAMES.get(name, name)
+    return name if name in _LANGUAGES else None
+
+
 def language_of(path: PurePosixPath) -> str | None:
     """Return the language that the file's name tells, whatever its case; None when it tells none."""
     name = path.name.lower()

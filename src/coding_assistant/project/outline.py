@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from tree_sitter import Node
 
-from coding_assistant.domain import ChunkKind
+from coding_assistant.domain import ChunkKind, ContextLine
 from coding_assistant.project import grammars
 from coding_assistant.project.definitions import Definition
 from coding_assistant.project.grammars import Grammar
+from coding_assistant.project.heads import head_lines, head_rows, joined_context
 
 # Definitions nested deeper belong to the one around them. People stop at four; a file of 25,000 nested
 # classes would otherwise make dotted names of hundreds of megabytes.
@@ -55,13 +56,25 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """An owner of rows. ``is_whole``: nothing inside it has an owner of its own."""
+    """An owner of rows. ``is_whole``: nothing inside it has an owner of its own.
+
+    ``joins``: it may share a chunk with its neighbours however large it is. ``head`` are the lines that tell
+    what it is, ``around`` the heads of what it lies in.
+    """
 
     kind: ChunkKind
     symbol: str | None
     parent: int
     first_row: int
     is_whole: bool
+    joins: bool = False
+    around: tuple[ContextLine, ...] = ()
+    head: tuple[ContextLine, ...] = ()
+
+    @property
+    def context(self) -> tuple[ContextLine, ...]:
+        """What somebody has to know who reads rows from the middle of it."""
+        return joined_context(self.around, self.head)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +85,8 @@ class Outline:
     statement starts, with its depth in the tree: the shallower, the better the cut.
     """
 
-    regions: Sequence[Region]
-    owners: Sequence[int]
+    regions: list[Region]
+    owners: list[int]
     cut_depths: dict[int, int]
 
 
@@ -84,7 +97,7 @@ def file_region(kind: ChunkKind) -> Region:
 
 def flat_outline(row_count: int) -> Outline:
     """Return the outline of a file in which nothing is known: lines, and nothing but lines."""
-    return Outline((file_region(ChunkKind.LINES),), [0] * row_count, {})
+    return Outline([file_region(ChunkKind.LINES)], [0] * row_count, {})
 
 
 def syntax_outline(language: str, lines: Sequence[str], sizes: Sizes) -> Outline:
@@ -165,7 +178,7 @@ class _Painter:
         length = node.end_byte - node.start_byte
         is_class = definition.kind is ChunkKind.CLASS
         is_whole = length <= (self._sizes.whole_class if is_class else self._sizes.longest)
-        region = self._region(definition, level.region, start, is_whole=is_whole)
+        region = self._region(definition, level.region, node, start, is_whole=is_whole)
         index = self._earlier_part(region, length) if self._grammar.gathers else None
         if index is None:
             index = len(self.regions)
@@ -173,13 +186,16 @@ class _Painter:
         self.owners[start : end + 1] = [index] * (end + 1 - start)
         return None if is_whole else _Level(index, level.nesting + 1)
 
-    def _region(self, definition: Definition, parent: int, start: int, *, is_whole: bool) -> Region:
+    def _region(
+        self, definition: Definition, parent: int, node: Node, start: int, *, is_whole: bool
+    ) -> Region:
         owner = self.regions[parent]
         kind = definition.kind
         if kind is ChunkKind.FUNCTION and owner.kind is ChunkKind.CLASS:
             kind = ChunkKind.METHOD
         symbol = f"{owner.symbol}.{definition.name}" if owner.symbol else definition.name
-        return Region(kind, symbol, parent, start, is_whole)
+        head = head_lines(self._lines, *head_rows(node))
+        return Region(kind, symbol, parent, start, is_whole, around=owner.context, head=head)
 
     def _earlier_part(self, region: Region, length: int) -> int | None:
         """Return the region just above if it is the same definition's earlier equations, and has room."""

@@ -5,16 +5,24 @@ knows a language.
 """
 
 from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from coding_assistant.domain import Chunk, ChunkKind, SourceFile
+from coding_assistant.domain import Chunk, ChunkKind, ContextLine, SourceFile
+from coding_assistant.project.heads import ELLIPSIS
 from coding_assistant.project.outline import Outline, Region, Sizes
 
 _UNKNOWN_DEPTH = 1_000  # deeper than any statement that the outline knows
 _TAB_COLUMNS = 4
 _HEADING_ROWS = 3
+# Where more rows are blank, no one left them so: in a notebook, an output stands there. Between two cells
+# without one there are eight.
+_WIDEST_GAP = 12
+# Members are listed with the head of their class, for whoever asks what it can do. Of Django's large classes
+# 87 in 100 have no more; half of the lists take 190 characters, nine in ten 650.
+_MOST_MEMBERS = 12
 _CLOSING = (")", "]", "}", "</", "end", "#endif")
 
 
@@ -39,6 +47,7 @@ class Packer:
         self._sizes = sizes
         # Characters before each row, so that the size of any run is one subtraction.
         self._before = [0, *accumulate(len(line) + 1 for line in lines)]
+        self._members = _members(outline.regions)
 
     def chunks(self) -> list[Chunk]:
         """Return the chunks in the order of their lines."""
@@ -54,7 +63,29 @@ class Packer:
             language=self._file.language,
             symbol=label.symbol,
             kind=label.kind,
+            context=(*self._context_above(start), *self._members_below(start, end)),
         )
+
+    def _context_above(self, start: int) -> Iterator[ContextLine]:
+        """Yield the heads of what the row lies in, as far as they stand above it."""
+        context = self._outline.regions[self._outline.owners[start]].context
+        return (line for line in context if line.line <= start)
+
+    def _members_below(self, start: int, end: int) -> list[ContextLine]:
+        """Return what the classes that begin in these rows hold further down, a line a member."""
+        regions = self._outline.regions
+        begun = (
+            index
+            for index in dict.fromkeys(self._outline.owners[start : end + 1])
+            if index in self._members and start <= regions[index].first_row
+        )
+        below = {line.line: line for index in begun for line in self._members[index] if line.line > end + 1}
+        lines = [below[number] for number in sorted(below)]
+        if len(lines) > _MOST_MEMBERS:
+            last = lines[_MOST_MEMBERS - 1]
+            text = last.text.removesuffix(ELLIPSIS).rstrip()
+            lines[_MOST_MEMBERS - 1 :] = [ContextLine(last.line, f"{text} {ELLIPSIS}")]
+        return lines
 
     def _size(self, start: int, end: int) -> int:
         return self._before[end + 1] - self._before[start]
@@ -87,7 +118,8 @@ class Packer:
         region = self._outline.regions[index]
         is_small = self._size(start, end) < self._sizes.small
         home = region.parent if region.is_whole else index
-        return _Run(start, end, home, region, is_mergeable=is_small or not region.is_whole)
+        is_mergeable = is_small or region.joins or not region.is_whole
+        return _Run(start, end, home, region, is_mergeable)
 
     # --- Merging --------------------------------------------------------------------------------
 
@@ -105,7 +137,12 @@ class Packer:
     def _can_join(self, group: list[_Run], run: _Run) -> bool:
         first = group[0]
         are_kin = first.is_mergeable and run.is_mergeable and first.home == run.home
-        return are_kin and self._size(first.start, run.end) <= self._sizes.target
+        fits = self._size(first.start, run.end) <= self._sizes.target
+        return are_kin and fits and self._are_near(group[-1], run)
+
+    @staticmethod
+    def _are_near(above: _Run, below: _Run) -> bool:
+        return below.start - above.end - 1 <= _WIDEST_GAP
 
     def _joined(self, group: list[_Run]) -> _Run:
         first = group[0]
@@ -142,6 +179,8 @@ class Packer:
     def _is_tiny(self, run: _Run) -> bool:
         if run.label.kind is ChunkKind.SECTION:
             return self._is_bare_heading(run)
+        if run.label.joins:
+            return self._is_below_tiny(run)
         first_row = self._outline.regions[run.home].first_row
         has_head = run.home != 0 and run.start <= first_row < run.end
         if run.label.is_whole or has_head:  # a head of one line says no more than its first method does
@@ -159,11 +198,10 @@ class Packer:
     def _belongs_below(self, tiny: _Run, below: _Run) -> bool:
         is_neighbour = below.home == tiny.home or self._outline.regions[below.home].parent == tiny.home
         fits = self._size(tiny.start, below.end) <= self._sizes.longest
-        return is_neighbour and fits
+        return is_neighbour and fits and self._are_near(tiny, below)
 
-    @staticmethod
-    def _append_above(done: list[_Run], tiny: _Run) -> None:
-        if not done:
+    def _append_above(self, done: list[_Run], tiny: _Run) -> None:
+        if not done or not self._are_near(done[-1], tiny):
             done.append(tiny)
             return
         above = done[-1]
@@ -212,3 +250,12 @@ class Packer:
         while not self._lines[row].strip():
             row += 1
         return row
+
+
+def _members(regions: Sequence[Region]) -> dict[int, list[ContextLine]]:
+    """Return the first line of each member of each class, by the class."""
+    members: defaultdict[int, list[ContextLine]] = defaultdict(list)
+    for region in regions[1:]:
+        if regions[region.parent].kind is ChunkKind.CLASS:
+            members[region.parent].extend(region.head[:1])
+    return members

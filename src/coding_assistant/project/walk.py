@@ -19,7 +19,8 @@ from coding_assistant.domain import FileStamp, FoundFile, SkippedFile, SkipReaso
 from coding_assistant.errors import InvalidProject
 from coding_assistant.project import content, secrets
 from coding_assistant.project.ignore import IGNORE_FILE_NAMES, IgnoreRules, is_ignored, parse_rules
-from coding_assistant.project.languages import language_of, language_of_shebang
+from coding_assistant.project.languages import language_named, language_of, language_of_shebang
+from coding_assistant.project.notebooks import NOTEBOOK_SUFFIX, read_notebook
 
 # Folders that never hold a project's own source; a tool made each and says so by its name. Not ``target``,
 # ``build``, ``dist``, ``vendor``, ``env`` or ``venv``: source lies in folders of these names too (Python's
@@ -91,23 +92,33 @@ def find(root: Path, path: PurePosixPath) -> FoundFile | None:
 def read(root: Path, found: FoundFile) -> SourceFile | SkippedFile:
     """Read a file that a walk found: its text with secrets redacted, or why there is none.
 
-    The file is judged as it is now, not as the walk saw it.
+    The file is judged as it is now, not as the walk saw it. Of a notebook the text is what ``notebooks``
+    makes of it, with the line numbers of the file.
     """
+    limit = content.largest_bytes(found.path)
     try:
-        data = _read_bytes(root, found.path.parts, limit=content.LARGEST_FILE_BYTES)
+        data = _read_bytes(root, found.path.parts, limit=limit)
     except OSError as error:
         return SkippedFile(found.path, _reason_of(error))
-    if len(data) > content.LARGEST_FILE_BYTES:
+    if len(data) > limit:
         return SkippedFile(found.path, SkipReason.TOO_LARGE)
     text = content.decode(data)
     if isinstance(text, SkipReason):
         return SkippedFile(found.path, text)
-    language = language_of(found.path) or language_of_shebang(text)
-    reason = content.reason_by_text(text, language)
+    text, language = _text_and_language(found.path, text)
+    reason = content.reason_by_text(text, language_of(found.path) or language)
     if reason is not None:
         return SkippedFile(found.path, reason)
     text = secrets.redact(text)
     return SourceFile(found.path, text, text_digest(text), language)
+
+
+def _text_and_language(path: PurePosixPath, text: str) -> tuple[str, str | None]:
+    """Return what of a file's text is to be read, and its language; of a notebook, its kernel's."""
+    notebook = read_notebook(text) if path.suffix == NOTEBOOK_SUFFIX else None
+    if notebook is not None:
+        return notebook.text, language_named(notebook.language) or "python"
+    return text, language_of(path) or language_of_shebang(text)
 
 
 # --- Walking ----------------------------------------------------------------------------------
@@ -187,7 +198,7 @@ def _judge(entry: _Entry, visit: _Visit) -> FoundFile | SkippedFile | _Visit:
         return SkippedFile(path, SkipReason.IGNORED)
     if entry.stamp is None:
         return SkippedFile(path, entry.obstacle)
-    is_too_large = entry.stamp.size > content.LARGEST_FILE_BYTES
+    is_too_large = entry.stamp.size > content.largest_bytes(path)
     reason = SkipReason.TOO_LARGE if is_too_large else content.reason_by_name(path)
     return FoundFile(path, entry.stamp) if reason is None else SkippedFile(path, reason)
 

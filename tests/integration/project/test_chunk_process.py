@@ -123,7 +123,7 @@ def test_a_system_that_knows_no_such_memory_limit_does_without() -> None:
     )
     request = b'["a.py", "python", "def f():\\n    pass\\n"]\n'
     child = subprocess.run([sys.executable, "-c", script], input=request, capture_output=True, check=True)
-    assert child.stdout == b'ready\n[[1, 2, "function", "f"]]\n'
+    assert child.stdout == b'ready\n[[1, 2, "function", "f", []]]\n'
 
 
 def test_leaving_early_leaves_nothing_behind(process: ChunkProcess) -> None:

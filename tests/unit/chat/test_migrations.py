@@ -1,11 +1,16 @@
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+import alembic.command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from sqlalchemy import Engine, insert, select
 
 from coding_assistant.chat.migrations import MIGRATIONS
-from coding_assistant.chat.tables import metadata
+from coding_assistant.chat.records import source_from, source_values
+from coding_assistant.chat.tables import metadata, sources
 from coding_assistant.database import migrate, open_database, reading, writing
+from coding_assistant.domain import Chunk, Source
 
 
 def schema(file: Path, *, migrated: bool) -> set[str]:
@@ -33,3 +38,35 @@ def test_the_migrations_make_exactly_the_tables_that_the_store_knows(tmp_path: P
     migrated = schema(tmp_path / "migrated.db", migrated=True)
     assert migrated == schema(tmp_path / "created.db", migrated=False)
     assert len(migrated) > 40
+
+
+def migrate_to(engine: Engine, revision: str) -> None:
+    """Make the database as it was when this migration was the newest."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with writing(engine) as connection:
+        config.attributes["connection"] = connection
+        alembic.command.upgrade(config, revision)
+
+
+def test_sources_from_before_context_was_kept_have_none(tmp_path: Path) -> None:
+    engine = open_database(tmp_path / "old.db")
+    migrate_to(engine, "0001")
+    chunk = Chunk(PurePosixPath("a.py"), 1, 2, "x = 1\ny = 2")
+    source = Source(1, chunk, chunk.digest)
+    values = {name: value for name, value in source_values("t", source).items() if name != "context"}
+    with writing(engine) as connection:
+        connection.exec_driver_sql("INSERT INTO projects VALUES ('p', '/a', 'a')")
+        connection.exec_driver_sql("INSERT INTO sessions VALUES ('s', 1, '2026-01-01', '2026-01-01')")
+        connection.exec_driver_sql(
+            "INSERT INTO conversations VALUES ('c', 's', 'p', '', 0, 0, 0, 1, '2026-01-01', '2026-01-01')"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO turns (id, conversation_id, number, question, asked_at, model, answer_text, failure)"
+            " VALUES ('t', 'c', 1, 'why?', '2026-01-01', 'a-model', '', '')"
+        )
+        connection.execute(insert(sources).values(values))
+    migrate(engine, MIGRATIONS)
+    with reading(engine) as connection:
+        assert [source_from(row) for row in connection.execute(select(sources)).mappings()] == [source]
+    engine.dispose()

@@ -19,7 +19,17 @@ from coding_assistant.chat.prompt import (
     render_source,
     system_text,
 )
-from coding_assistant.domain import Answer, Chunk, Finish, Hit, Role, Source, Turn
+from coding_assistant.domain import (
+    Answer,
+    Chunk,
+    ChunkKind,
+    ContextLine,
+    Finish,
+    Hit,
+    Role,
+    Source,
+    Turn,
+)
 from coding_assistant.errors import QuestionTooLong
 from support.scripted_engine import ScriptedEngine
 
@@ -64,6 +74,30 @@ def test_a_source_carries_its_number_its_place_its_symbol_and_the_files_own_line
     assert render_source(Source(3, chunk, chunk.digest)) == (
         "[3] src/a.py:41-42 (App.run)\n41: def run():\n42:     pass"
     )
+
+
+def test_a_source_is_shown_with_its_context_and_an_ellipsis_for_what_is_left_out() -> None:
+    above = (ContextLine(3, "class App(Base):"), ContextLine(40, "    def run(\r"))
+    below = (ContextLine(50, "    def stop(self):"),)
+    chunk = Chunk(PurePosixPath("a.py"), 41, 42, "a\nb", context=(*above, *below))
+
+    assert render_source(Source(1, chunk, chunk.digest)).split("\n")[1:] == [
+        "3: class App(Base):",
+        "…",
+        "40:     def run(",
+        "41: a",
+        "42: b",
+        "…",
+        "50:     def stop(self):",
+    ]
+
+
+def test_of_the_blank_lines_between_cells_an_ellipsis_is_left() -> None:
+    chunk = Chunk(PurePosixPath("a.ipynb"), 5, 12, "# %%\nx\n\ny\n\n\n\n# %%", kind=ChunkKind.CELL)
+
+    shown = render_source(Source(1, chunk, chunk.digest)).split("\n")[1:]
+
+    assert shown == ["5: # %%", "6: x", "7: ", "8: y", "…", "12: # %%"]
 
 
 def test_a_follow_up_only_adds_to_what_was_sent() -> None:

@@ -15,6 +15,7 @@ from coding_assistant.domain import (
     ChunkKind,
     Citation,
     CitationState,
+    ContextLine,
     Conversation,
     Dropped,
     Finish,
@@ -63,7 +64,8 @@ def said(text: str, *, finish: Finish = Finish.COMPLETE) -> Answer:
 
 
 def source(number: int, text: str = "def pay():\n    ...\n") -> Source:
-    chunk = Chunk(PurePosixPath("shop/pay.py"), 3, 4, text, "python", "pay", ChunkKind.FUNCTION)
+    context = (ContextLine(1, "class Till:"),) if number % 2 else ()
+    chunk = Chunk(PurePosixPath("shop/pay.py"), 3, 4, text, "python", "pay", ChunkKind.FUNCTION, context)
     return Source(number=number, chunk=chunk, digest=chunk.digest)
 
 

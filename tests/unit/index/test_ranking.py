@@ -12,7 +12,7 @@ from coding_assistant.index.ranking import (
     one_per_file_first,
     rank,
 )
-from coding_assistant.index.tokens import query_terms
+from coding_assistant.terms import query_terms
 
 
 def _candidate(path: str, text: float = 1.0, *, symbol: str | None = None, line: int = 1) -> Candidate:

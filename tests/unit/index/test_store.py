@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from coding_assistant.domain import Chunk, ChunkKind, FileStamp, SkipReason, SourceFile
+from coding_assistant.domain import Chunk, ChunkKind, ContextLine, FileStamp, SkipReason, SourceFile
 from coding_assistant.index.store import (
     Batch,
     ColumnWeights,
@@ -18,7 +18,7 @@ from coding_assistant.index.store import (
     ProjectIndex,
     TextMatch,
 )
-from coding_assistant.index.tokens import query_terms
+from coding_assistant.terms import query_terms
 
 _EVEN = ColumnWeights(path=1.0, symbol=1.0, body=1.0)
 
@@ -66,6 +66,16 @@ def test_a_chunk_comes_back_as_it_went_in(index: ProjectIndex) -> None:
     stored = _indexed("src/a.py", "def max_age(self):\n    return 'é\t' ", symbol="Cookie.max_age")
     index.write(Batch(files=[stored]))
     assert [match.chunk for match in _match(index, "max_age")] == list(stored.chunks)
+
+
+def test_a_chunk_keeps_its_context_and_is_found_by_what_it_lies_in(index: ProjectIndex) -> None:
+    path = PurePosixPath("a.py")
+    context = (ContextLine(1, "class Cookie(Morsel):"), ContextLine(9, "    def clear(self):"))
+    chunk = Chunk(path, 3, 4, "    def send(self):\n        ...", "python", "Cookie.send", context=context)
+    file = SourceFile(path, "", "digest", "python")
+    index.write(Batch(files=[IndexedFile.of(file, FileStamp(1, 2, 3), [chunk])]))
+    assert [match.chunk for match in _match(index, "morsel")] == [chunk]
+    assert _match(index, "clear") == []
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from coding_assistant.project.languages import language_of, language_of_shebang
+from coding_assistant.project.languages import language_named, language_of, language_of_shebang
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,11 @@ def test_a_file_name_tells_the_language(path: str, language: str | None) -> None
 )
 def test_a_script_names_its_interpreter(first_line: str, language: str | None) -> None:
     assert language_of_shebang(f"{first_line}\nrest\n") == language
+
+
+@pytest.mark.parametrize(
+    ("name", "language"),
+    [("python", "python"), ("Julia", "julia"), ("R", "r"), ("C++", "cpp"), ("sagemath", None), ("", None)],
+)
+def test_a_kernel_may_call_a_language_by_another_name(name: str, language: str | None) -> None:
+    assert language_named(name) == language

@@ -1,4 +1,5 @@
 import inspect
+import json
 import os
 import socket
 import sys
@@ -235,6 +236,37 @@ def test_reading_gives_text_language_and_digest(tmp_path: Path) -> None:
     text = "x = 1\r\n"
     expected = SourceFile(PurePosixPath("a.py"), text, text_digest(text), "python")
     assert read(tmp_path, find(tmp_path, "a.py")) == expected
+
+
+def test_a_notebook_gives_its_cells_however_large_its_pictures(tmp_path: Path) -> None:
+    outputs = [{"image/png": "A" * 3_000_000}]
+    cells = [{"cell_type": "code", "outputs": outputs, "source": ["x = 1\n", 'password = "h7Kp92mQ"\n']}]
+    raw = json.dumps({"cells": cells, "metadata": {"language_info": {"name": "R"}}}, indent=1)
+    write(tmp_path, {"a.ipynb": raw})
+    file = read(tmp_path, find(tmp_path, "a.ipynb"))
+    assert isinstance(file, SourceFile)
+    assert (file.text.split(), file.language) == (
+        ["#", "%%", "x", "=", "1", "password", "=", f'"{REDACTED}"'],
+        "r",
+    )
+    assert raw.split("\n")[file.text.split("\n").index("x = 1")].strip() == r'"x = 1\n",'
+
+
+@pytest.mark.parametrize(
+    ("raw", "outcome"),
+    [
+        ('{"cells": [{"cell_type": "code", "source": ["x = 1"]', "json"),
+        (json.dumps({"cells": [{"source": ["x = 1\n"] * 2_000}]}), SkipReason.MINIFIED),
+        (json.dumps({"cells": ["x" * 2_000_000]}), SkipReason.TOO_LARGE),
+    ],
+    ids=["cut off", "one line", "large"],
+)
+def test_a_notebook_that_cannot_be_read_is_a_file_like_others(
+    tmp_path: Path, raw: str, outcome: str | SkipReason
+) -> None:
+    write(tmp_path, {"a.ipynb": raw})
+    file = read(tmp_path, find(tmp_path, "a.ipynb"))
+    assert outcome == (file.language if isinstance(file, SourceFile) else file.reason)
 
 
 def test_a_script_without_a_suffix_has_its_interpreters_language(tmp_path: Path) -> None:
