@@ -1,0 +1,1 @@
+"""The parts of ``bench/retrieval.py``: corpora, questions, adapters, metrics, statistics and tables."""

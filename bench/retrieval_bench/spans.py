@@ -1,0 +1,44 @@
+"""Spans: the runs of lines that every adapter answers with, and what of them fits a budget."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+CHARACTERS_PER_TOKEN = 3.5
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A run of whole lines of a file, 1-based and inclusive.
+
+    ``text`` is all that a reader is shown for it, its path apart: lines from elsewhere in the file that say
+    where it stands are part of the price, though no part of the run.
+    """
+
+    path: PurePosixPath
+    start_line: int
+    end_line: int
+    text: str
+
+
+def one_per_file(spans: Iterable[Span]) -> list[Span]:
+    """Return the first span of each file."""
+    first: dict[PurePosixPath, Span] = {}
+    for span in spans:
+        first.setdefault(span.path, span)
+    return list(first.values())
+
+
+def within(spans: Iterable[Span], budget_tokens: int, characters_per_token: float) -> list[Span]:
+    """Return the spans that are shown when every one that still fits is taken in turn.
+
+    Tokens are counted in one way for all adapters, by the length of what is shown, so none gains by its
+    tokenizer.
+    """
+    left = budget_tokens * characters_per_token
+    shown = []
+    for span in spans:
+        if len(span.text) <= left:
+            left -= len(span.text)
+            shown.append(span)
+    return shown
