@@ -1,9 +1,40 @@
 """What has more than one real implementation, and nothing else."""
 
 from collections.abc import AsyncGenerator, Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from coding_assistant.domain import EngineEvent, EngineInfo, GenerationRequest, Message
+
+Vectors: TypeAlias = NDArray[np.float32]
+"""A vector of an embedder's dimensions, or one in each row."""
+
+
+class Embedder(Protocol):
+    """Turns text into vectors whose inner product tells how near in meaning two texts are.
+
+    Its methods block, and may raise an ``EngineFailed`` or a ``NotReady``.
+    """
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the same text would get another vector."""
+        ...
+
+    @property
+    def dimensions(self) -> int:
+        """The length of every vector."""
+        ...
+
+    def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        """Return a row for each text, of length 1, or all zeros for a text in which it knows no word."""
+        ...
+
+    def embed_query(self, text: str) -> Vectors:
+        """Return the vector of a question, of length 1 or all zeros."""
+        ...
 
 
 class Engine(Protocol):

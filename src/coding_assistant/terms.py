@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 # Part of the index's fingerprint: raise it whenever `index_terms` answers differently.
-TOKENS_VERSION = "1"
+TERMS_VERSION = "1"
 
 # Longer runs are data (hashes, base64), not names: they would only swell the dictionary.
 _LONGEST_WORD_CHARACTERS = 100

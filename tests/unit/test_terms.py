@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from coding_assistant.index.tokens import (
+from coding_assistant.terms import (
     MOST_QUERY_TERMS,
     STOP_WORDS,
     index_terms,

@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 
 from coding_assistant.domain import Chunk, Hit
-from coding_assistant.index.tokens import QueryTerms, index_terms, joined_name, stem
+from coding_assistant.terms import QueryTerms, index_terms, joined_name, stem
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from coding_assistant.index.ranking import (
     rank,
 )
 from coding_assistant.index.store import ColumnWeights, ProjectIndex
-from coding_assistant.index.tokens import query_terms
+from coding_assistant.terms import query_terms
 
 # Both lie on plateaus (docs/retrieval-log.md, "Weights"). With 100 candidates whole projects lose 0.8 points,
 # with 400 nothing is won; paths and symbols weighing four times as much move figures by half a point.
