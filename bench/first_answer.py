@@ -130,9 +130,9 @@ async def measure_index(settings: Settings, folder: Path) -> Indexing:
     """Index a folder from nothing, look for changes once more, and search it."""
     async with open_project_code(settings, folder) as code:
         began = time.perf_counter()
-        stats = await code.refresh(lambda _done, _total: None)
+        stats = await code.refresh(lambda _progress: None)
         built = time.perf_counter()
-        await code.refresh(lambda _done, _total: None)
+        await code.refresh(lambda _progress: None)
         unchanged = time.perf_counter() - built
         times: list[float] = []
         for number in range(SEARCHES):

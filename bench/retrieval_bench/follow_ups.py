@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from coding_assistant.chat.query import search_text
+from coding_assistant.chat.query import in_conversation
 from coding_assistant.domain import (
     Answer,
     Chunk,
@@ -67,8 +67,8 @@ def _follow_up(entry: Mapping[str, Any]) -> FollowUp:
 def as_product_asks(follow_up: FollowUp, project: Path) -> Question:
     """Return the question with the text that the product searches with in that conversation."""
     turns = [_turn(number, past, project) for number, past in enumerate(follow_up.past, start=1)]
-    question = follow_up.question
-    return replace(question, text=search_text(question.text, turns))
+    text = in_conversation(follow_up.question.text, turns)
+    return replace(follow_up.question, text=text.question, context=text.context)
 
 
 def _turn(number: int, past: PastTurn, project: Path) -> Turn:

@@ -114,7 +114,7 @@ def _ask(adapter: Adapter, question: Question, characters_per_token: float) -> d
     answered = time.perf_counter()
     deep = adapter.search(question.text, DEEP)
     asked = time.perf_counter()
-    sources = adapter.sources(question.text, DEEP)
+    sources = adapter.sources(question.text, DEEP, context=question.context)
     times = {"ms search": (answered - started) * 1_000, "ms sources": (time.perf_counter() - asked) * 1_000}
     return score_list(question, listed, deep) | score_sources(question, sources, characters_per_token) | times
 

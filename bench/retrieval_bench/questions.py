@@ -44,6 +44,7 @@ class Question:
     category: str
     gold: tuple[Gold, ...]
     lines_hold: bool = False
+    context: str = ""  # words of the conversation before it
 
 
 def read_semble(folder: Path, corpus: str) -> list[Question]:

@@ -15,6 +15,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from coding_assistant import contract
 from coding_assistant.assistant import AsyncAssistant
+from coding_assistant.domain import SearchMode
 from coding_assistant.settings import load_settings
 
 
@@ -49,16 +50,18 @@ class Assistant:
             request = request.model_copy(update={"project": self._project_id})
         return self._portal.call(self._assistant.query, request)
 
-    def search(self, query: str, *, limit: int = 10) -> list[contract.HitView]:
+    def search(
+        self, query: str, *, limit: int = 10, mode: SearchMode = SearchMode.HYBRID
+    ) -> list[contract.HitView]:
         """Return the chunks that bear on a query, best first, from an index that is up to date."""
-        return self._portal.call(self._search, query, limit)
+        return self._portal.call(self._search, query, limit, mode)
 
     def index(self) -> contract.IndexReport:
         """Bring the index up to date and say what was done."""
         return self._portal.call(self._index)
 
-    async def _search(self, query: str, limit: int) -> list[contract.HitView]:
-        return await self._assistant.search(query, project=self._project_id, limit=limit)
+    async def _search(self, query: str, limit: int, mode: SearchMode) -> list[contract.HitView]:
+        return await self._assistant.search(query, project=self._project_id, limit=limit, mode=mode)
 
     async def _index(self) -> contract.IndexReport:
         async with aclosing(self._assistant.index(self._project_id)) as events:

@@ -33,6 +33,7 @@ from coding_assistant.contract import (
     StartedEvent,
     StreamEvent,
 )
+from coding_assistant.domain import SearchMode
 from coding_assistant.errors import CodingAssistantError, InvalidProject, NotReady, error_from
 
 CONNECT_SECONDS = 5.0
@@ -149,9 +150,11 @@ class RemoteAssistant:
         except (httpx2.TransportError, _Broken) as broken:
             raise self._lost(broken, silence_seconds=SILENCE_SECONDS) from broken
 
-    async def search(self, query: str, *, project: str, limit: int) -> list[HitView]:
+    async def search(
+        self, query: str, *, project: str, limit: int, mode: SearchMode = SearchMode.HYBRID
+    ) -> list[HitView]:
         """Return the chunks that bear on the query, best first, from an index that is up to date."""
-        parameters: Parameters = {"q": query, "project": project, "limit": limit}
+        parameters: Parameters = {"q": query, "project": project, "limit": limit, "mode": mode}
         return self._read(_HITS.validate_json, await self._call("GET", "/search", parameters=parameters))
 
     async def models(self) -> list[ModelView]:

@@ -16,7 +16,8 @@ from types import MappingProxyType
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 from platformdirs import user_data_path
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from coding_assistant.errors import InvalidSetting
 
@@ -24,6 +25,10 @@ PREFIX = "CODING_ASSISTANT_"
 CONFIG_FILE = "config.toml"
 DOTENV_FILE = ".env"
 MODELS_FILE = "models.toml"
+
+STATIC_EMBEDDER = "static"
+NO_EMBEDDER = "none"
+SENTENCE_TRANSFORMERS = "sentence-transformers"
 
 FOREIGN_NAMES = frozenset({"CODING_ASSISTANT_DEBUG", "CODING_ASSISTANT_TEST_WEIGHTS"})
 """Names with our prefix that others read: the command line's traceback switch and the test suite."""
@@ -71,6 +76,12 @@ class Settings(BaseModel):
         le=1024,
         description="Layers to put on a GPU; -1 is all. Default: the model's entry.",
     )
+    embedder: str = Field(
+        default=STATIC_EMBEDDER,
+        description="What finds code by its meaning: `static`, which is built in; `none`; a path to an"
+        " embedding model's .gguf file; or `sentence-transformers:` and a model's folder (with a slash) or"
+        " installed package.",
+    )
     source_tokens: int = Field(
         default=1_200,
         ge=200,
@@ -82,6 +93,19 @@ class Settings(BaseModel):
     )
     host: str = Field(default="127.0.0.1", description="The address that `serve` listens on: loopback only.")
     port: int = Field(default=8000, ge=1, le=65_535, description="The port that `serve` listens on.")
+
+    @field_validator("embedder")
+    @classmethod
+    def _require_known_embedder(cls, value: str) -> str:
+        library, _, model = value.partition(":")
+        is_named = value in (STATIC_EMBEDDER, NO_EMBEDDER) or (library == SENTENCE_TRANSFORMERS and model)
+        if not is_named and not value.lower().endswith(".gguf"):
+            raise PydanticCustomError(
+                "embedder",
+                "it must be static, none, a path that ends in .gguf, or sentence-transformers: followed by a"
+                " folder or a package",
+            )
+        return value
 
     @property
     def models(self) -> Path:

@@ -32,8 +32,11 @@ class Adapter(Protocol):
         """Return at most ``limit`` spans as a list to choose from."""
         ...
 
-    def sources(self, query: str, limit: int) -> Sequence[Span]:
-        """Return at most ``limit`` spans for a model to read."""
+    def sources(self, query: str, limit: int, *, context: str = "") -> Sequence[Span]:
+        """Return at most ``limit`` spans for a model to read.
+
+        ``context`` are words of a conversation that a follow-up leans on.
+        """
         ...
 
     def close(self) -> None:

@@ -48,9 +48,9 @@ class PlainBM25:
         found = zip(numbers[0], scores[0], strict=True)
         return [span_of(self._chunks[number]) for number, score in found if score > 0]
 
-    def sources(self, query: str, limit: int) -> Sequence[Span]:
+    def sources(self, query: str, limit: int, *, context: str = "") -> Sequence[Span]:
         """Return the same as ``search``."""
-        return self.search(query, limit)
+        return self.search(f"{query} {context}", limit)
 
     def close(self) -> None:
         """Keep nothing open."""

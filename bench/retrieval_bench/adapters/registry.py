@@ -9,7 +9,9 @@ from retrieval_bench.adapters.embedders import load_embedder
 # Name: module, class, whether it takes the embedder.
 _ADAPTERS = MappingProxyType(
     {
+        "ours": ("ours", "OursHybrid", False),
         "ours-text": ("ours", "OursText", False),
+        "ours-vectors": ("ours", "OursVectors", False),
         "plain-bm25": ("plain_bm25", "PlainBM25", False),
         "ripgrep-keywords": ("ripgrep", "RipgrepKeywords", False),
         "ripgrep-literal": ("ripgrep", "RipgrepLiteral", False),

@@ -35,9 +35,9 @@ class RipgrepLiteral:
         windows = self._windows_by_file(query)
         return [spans[0] for spans in windows if spans][:limit]
 
-    def sources(self, query: str, limit: int) -> Sequence[Span]:
+    def sources(self, query: str, limit: int, *, context: str = "") -> Sequence[Span]:
         """Return the windows around the matches, file by file."""
-        return [span for spans in self._windows_by_file(query) for span in spans][:limit]
+        return [span for spans in self._windows_by_file(f"{query} {context}") for span in spans][:limit]
 
     def close(self) -> None:
         """Keep nothing open."""

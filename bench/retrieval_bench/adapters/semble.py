@@ -79,9 +79,9 @@ class Semble:
             for result in results
         ]
 
-    def sources(self, query: str, limit: int) -> Sequence[Span]:
+    def sources(self, query: str, limit: int, *, context: str = "") -> Sequence[Span]:
         """Return the same as ``search``."""
-        return self.search(query, limit)
+        return self.search(f"{query} {context}", limit)
 
     def close(self) -> None:
         """Keep nothing open."""

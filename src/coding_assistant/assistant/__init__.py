@@ -1,7 +1,7 @@
 """The product as one object; the only place where its parts are wired."""
 
 from coding_assistant.assistant.assistant import AsyncAssistant
-from coding_assistant.assistant.folders import index_folder, search_folder
+from coding_assistant.assistant.folders import index_folder, next_change, search_folder
 from coding_assistant.assistant.wiring import (
     chosen_model,
     make_engine,
@@ -14,6 +14,7 @@ __all__ = [
     "chosen_model",
     "index_folder",
     "make_engine",
+    "next_change",
     "open_catalog",
     "open_project_code",
     "search_folder",

@@ -13,15 +13,22 @@ import anyio
 from anyio import to_thread
 
 from coding_assistant import contract
+from coding_assistant.assistant.background import BackgroundRefresh
 from coding_assistant.assistant.conversations import ConversationCalls
 from coding_assistant.assistant.folders import index_folder, search_folder
-from coding_assistant.assistant.wiring import chosen_model, make_engine, open_catalog, project_code
+from coding_assistant.assistant.wiring import (
+    chosen_model,
+    make_embedder,
+    make_engine,
+    open_catalog,
+    project_code,
+)
 from coding_assistant.chat.ask import Answering, AskedQuestion, Sampling
-from coding_assistant.chat.generation import Generations, open_generations
+from coding_assistant.chat.generation import Generations, as_it_was_raised, open_generations
 from coding_assistant.chat.project_code import ProjectCode
 from coding_assistant.chat.store import ConversationStore
 from coding_assistant.data_directory import DataDirectory
-from coding_assistant.domain import AnswerStarted, Conversation, ModelSpec, Project
+from coding_assistant.domain import AnswerStarted, Conversation, ModelSpec, Project, SearchMode
 from coding_assistant.errors import (
     CodingAssistantError,
     ConversationElsewhere,
@@ -59,7 +66,9 @@ class AsyncAssistant(ConversationCalls):
         self._engine = engine
         self._answering: Answering | None = None
         self._wiring = anyio.Lock()
+        self._embedder = make_embedder(settings)
         self._codes: dict[Path, ProjectCode] = {}
+        self._asked_about: dict[Path, ProjectCode] = {}
         self._default_project: Project | None = None
 
     @classmethod
@@ -93,6 +102,20 @@ class AsyncAssistant(ConversationCalls):
                             await assistant._close()
             finally:
                 store.close()
+
+    @asynccontextmanager
+    async def keeping_fresh(self) -> AsyncGenerator[None, None]:
+        """Bring indexes up to date in the background: of folders added or asked about since the start."""
+        refresh = BackgroundRefresh(
+            lambda: list(self._asked_about.values()),
+            is_busy=lambda: bool(self._generations.running()),
+            unheeded=[self._settings.home],
+        )
+        with as_it_was_raised():
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(refresh.run)
+                yield
+                tasks.cancel_scope.cancel()
 
     async def _close(self) -> None:
         if self._answering:
@@ -192,6 +215,11 @@ class AsyncAssistant(ConversationCalls):
 
     async def _project_of(self, project: str | None, conversation_id: str | None) -> Project:
         """Return the project that is named, or the conversation's, or the first one."""
+        found = await self._named_project(project, conversation_id)
+        self._asked_about[found.root] = self.code(found.root)
+        return found
+
+    async def _named_project(self, project: str | None, conversation_id: str | None) -> Project:
         if project is not None:
             return await to_thread.run_sync(self._store.project, project)
         if conversation_id is not None:
@@ -234,7 +262,7 @@ class AsyncAssistant(ConversationCalls):
     def code(self, root: Path) -> ProjectCode:
         """Return the code of a folder; there is one for each."""
         if root not in self._codes:
-            self._codes[root] = project_code(self._settings, root)
+            self._codes[root] = project_code(self._settings, root, self._embedder)
         return self._codes[root]
 
     async def add_project(self, root: str) -> contract.ProjectView:
@@ -244,6 +272,7 @@ class AsyncAssistant(ConversationCalls):
             lambda: self._store.add_project(folder, folder.name or str(folder))
         )
         self._default_project = self._default_project or project
+        self._asked_about[project.root] = self.code(project.root)
         return await self._project_view(project)
 
     async def project(self, id_or_name: str) -> contract.ProjectView:
@@ -263,10 +292,12 @@ class AsyncAssistant(ConversationCalls):
             async for event in events:
                 yield event
 
-    async def search(self, query: str, *, project: str | None, limit: int) -> list[contract.HitView]:
+    async def search(
+        self, query: str, *, project: str | None, limit: int, mode: SearchMode = SearchMode.HYBRID
+    ) -> list[contract.HitView]:
         """Return the chunks that bear on a query, best first, from an index that is up to date."""
         known = await self._project_of(project, None)
-        return await search_folder(self.code(known.root), query, limit=limit)
+        return await search_folder(self.code(known.root), query, limit=limit, mode=mode)
 
     async def _project_view(self, project: Project) -> contract.ProjectView:
         try:

@@ -3,11 +3,14 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+import anyio
+
 from coding_assistant import contract
 from coding_assistant.chat.project_code import ProjectCode
-from coding_assistant.domain import IndexStats
+from coding_assistant.domain import IndexStats, SearchMode
 
 MAX_QUERY_CHARACTERS = 2_000
+LOOK_SECONDS = 0.1
 
 
 async def index_folder(
@@ -19,11 +22,20 @@ async def index_folder(
             if isinstance(step, IndexStats):
                 yield contract.IndexReport.of(name, step)
             else:
-                yield contract.IndexingEvent(done=step.done, total=step.total)
+                yield contract.IndexingEvent.of(step)
 
 
-async def search_folder(code: ProjectCode, query: str, *, limit: int) -> list[contract.HitView]:
+async def next_change(code: ProjectCode) -> None:
+    """Return as soon as a folder that is watched has changed."""
+    while not code.is_due:  # noqa: ASYNC110  -- it is told by a thread that knows no event loop
+        await anyio.sleep(LOOK_SECONDS)
+    await anyio.sleep(LOOK_SECONDS)  # changes that follow each other as quickly are one
+
+
+async def search_folder(
+    code: ProjectCode, query: str, *, limit: int, mode: SearchMode
+) -> list[contract.HitView]:
     """Bring a folder's index up to date and return the chunks that bear on the query, best first."""
     text = contract.normalise_text(query, what="query", limit=MAX_QUERY_CHARACTERS)
-    await code.refresh(lambda _done, _total: None)
-    return [contract.HitView.of(hit) for hit in await code.search(text, limit=limit)]
+    await code.refresh(lambda _progress: None)
+    return [contract.HitView.of(hit) for hit in await code.search(text, limit=limit, mode=mode)]

@@ -26,7 +26,7 @@ from coding_assistant.chat.prompt import (
     question_too_long,
     system_text,
 )
-from coding_assistant.chat.query import search_text
+from coding_assistant.chat.query import in_conversation
 from coding_assistant.chat.store import ConversationStore
 from coding_assistant.domain import (
     Answer,
@@ -36,7 +36,6 @@ from coding_assistant.domain import (
     Finish,
     GenerationEnded,
     GenerationRequest,
-    Indexing,
     ModelLoading,
     ModelSpec,
     Project,
@@ -165,7 +164,7 @@ class Answering:
 
     async def _produce(self, asked: AskedQuestion, draft: _Draft, emit: Emit) -> Finish:
         turn = asked.turn
-        stats = await asked.code.refresh(lambda done, total: emit(Indexing(done, total)))
+        stats = await asked.code.refresh(emit)
         if not stats.files:
             raise InvalidProject(
                 f"The folder of {asked.project.name} holds no file that can be read"
@@ -175,7 +174,8 @@ class Answering:
         past = await to_thread.run_sync(
             lambda: self._store.turns(turn.conversation_id, before_number=turn.number)
         )
-        hits = await asked.code.find_sources(search_text(turn.question, past), limit=MOST_SOURCES)
+        text = in_conversation(turn.question, past)
+        hits = await asked.code.find_sources(text.question, context=text.context, limit=MOST_SOURCES)
         sources = number_sources(hits, past, token_budget=self._source_tokens)
         draft.searching = monotonic() - draft.began
         emit(SourcesFound(sources))

@@ -158,14 +158,14 @@ def internal_failure() -> AnswerFailed:
 @asynccontextmanager
 async def open_generations() -> AsyncGenerator[Generations, None]:
     """Hold answers in the making; leaving interrupts those that still run."""
-    with _as_it_was_raised():
+    with as_it_was_raised():
         async with anyio.create_task_group() as tasks:
             yield Generations(tasks)
             tasks.cancel_scope.cancel()
 
 
 @contextmanager
-def _as_it_was_raised() -> Iterator[None]:
+def as_it_was_raised() -> Iterator[None]:
     """Undo the group that a task group puts around what its body raises; its tasks raise nothing."""
     try:
         yield

@@ -9,9 +9,9 @@ This module knows nothing of storage or of how code is searched.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby
-from operator import attrgetter
+from dataclasses import dataclass, replace
+from itertools import groupby, takewhile
+from operator import attrgetter, itemgetter
 
 from coding_assistant.domain import (
     Chunk,
@@ -167,33 +167,71 @@ def render_conversation(
 
 
 def number_sources(hits: Sequence[Hit], past: Sequence[Turn], *, token_budget: int) -> tuple[Source, ...]:
-    """Give the hits their numbers in this conversation, best first, as far as the budget reaches.
+    """Give what was found its numbers in this conversation, best first, as far as the budget reaches.
 
-    A chunk that stands in the conversation with the same text keeps its number and costs nothing.
-    At least the best hit is taken, so that a question is never answered from nothing for want of room.
+    Lines that stand in the conversation as they are keep their source's number and cost nothing. Hits that
+    lie side by side become one source. At least the best hit is taken, so that a question is never answered
+    from nothing for want of room.
     """
-    earlier = {
-        (source.chunk.path, source.chunk.start_line, source.digest): source
-        for turn in past
-        for source in turn.sources
-    }
-    next_number = max((source.number for source in earlier.values()), default=0) + 1
-    chosen: list[Source] = []
+    earlier = {source.number: source for turn in past for source in turn.sources}
+    known: dict[int, Source] = {}
+    chosen: list[Chunk] = []
     spent = 0.0
     for hit in hits:
-        digest = hit.chunk.digest
-        known = earlier.get((hit.chunk.path, hit.chunk.start_line, digest))
-        if known:
-            chosen.append(known)
+        if shown := next((source for source in earlier.values() if _shows(source.chunk, hit.chunk)), None):
+            known.setdefault(shown.number, shown)
             continue
-        source = Source(next_number, hit.chunk, digest)
-        cost = len(render_source(source)) / CHARACTERS_PER_TOKEN
-        if chosen and spent + cost > token_budget:
-            continue
-        chosen.append(source)
-        spent += cost
-        next_number += 1
-    return tuple(chosen)
+        cost = len(render_source(Source(0, hit.chunk, hit.chunk.digest))) / CHARACTERS_PER_TOKEN
+        if not (known or chosen) or spent + cost <= token_budget:
+            chosen.append(hit.chunk)
+            spent += cost
+    first_number = max(earlier, default=0) + 1
+    new = [
+        Source(number, chunk, chunk.digest)
+        for number, chunk in enumerate(_side_by_side_joined(chosen), start=first_number)
+    ]
+    return (*known.values(), *new)
+
+
+def _shows(chunk: Chunk, other: Chunk) -> bool:
+    """Return whether all lines of the other stand in the chunk, as they are."""
+    if chunk.path != other.path or other.start_line < chunk.start_line or other.end_line > chunk.end_line:
+        return False
+    first = other.start_line - chunk.start_line
+    lines = chunk.text.split("\n")[first : first + other.end_line - other.start_line + 1]
+    return "\n".join(lines).rstrip() == other.text.rstrip()
+
+
+def _side_by_side_joined(chunks: Sequence[Chunk]) -> list[Chunk]:
+    """Return the chunks with neighbours in a file made one, each where the best of its parts stood."""
+    rank = {chunk.location: position for position, chunk in enumerate(chunks)}
+    joined: list[tuple[int, Chunk]] = []
+    for chunk in sorted(chunks, key=lambda chunk: (chunk.path, chunk.start_line)):
+        position = rank[chunk.location]
+        above_position, above = joined[-1] if joined else (0, None)
+        if above is not None and above.path == chunk.path and above.end_line + 1 == chunk.start_line:
+            joined[-1] = min(above_position, position), _joined(above, chunk)
+        else:
+            joined.append((position, chunk))
+    return [_without_blank_end(chunk) for _, chunk in sorted(joined, key=itemgetter(0))]
+
+
+def _joined(above: Chunk, below: Chunk) -> Chunk:
+    return replace(
+        above,
+        end_line=below.end_line,
+        text=f"{above.text}\n{below.text}",
+        symbol=above.symbol if above.symbol == below.symbol else None,
+        kind=above.kind if above.kind is below.kind else ChunkKind.LINES,
+    )
+
+
+def _without_blank_end(chunk: Chunk) -> Chunk:
+    lines = chunk.text.split("\n")
+    blank = sum(1 for _ in takewhile(lambda line: not line.strip(), reversed(lines)))
+    if not blank or blank == len(lines):
+        return chunk
+    return replace(chunk, end_line=chunk.end_line - blank, text="\n".join(lines[:-blank]))
 
 
 def first_kept_turn(costs: Sequence[TurnCost], *, front: int, budget: int) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from coding_assistant.cli.bridge import Interrupt
 from coding_assistant.cli.connection import Connection
-from coding_assistant.cli.progress import ProgressLine, progress_line
+from coding_assistant.cli.progress import ProgressLine, progress_line, show_indexing
 from coding_assistant.cli.prose import Prose
 from coding_assistant.cli.rendering import (
     SHORT_ID,
@@ -55,8 +55,8 @@ class AnswerView:
         match event.data:
             case StartedEvent():
                 self.started = event.data
-            case IndexingEvent(done=done, total=total):
-                progress.show("Indexing", done=done, total=total, note=f"{done:,} of {total:,} files")
+            case IndexingEvent():
+                show_indexing(progress, event.data)
             case LoadingEvent(model=model):
                 progress.show(f"Loading {model}")
             case SourcesEvent():

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from coding_assistant.cli.screen import Screen
+from coding_assistant.contract import IndexingEvent
+from coding_assistant.domain import Indexed
 
 BAR_CELLS = 24
 
@@ -38,6 +40,17 @@ class ProgressLine:
         self._progress.stop()
         self._progress.remove_task(self._task)
         self._task = None
+
+
+def show_indexing(line: ProgressLine, event: IndexingEvent) -> None:
+    """Show how far an update of the index is."""
+    is_files = event.what is Indexed.FILES
+    line.show(
+        "Indexing" if is_files else "Embedding",
+        done=event.done,
+        total=event.total,
+        note=f"{event.done:,} of {event.total:,} {'files' if is_files else 'chunks'}",
+    )
 
 
 @contextmanager

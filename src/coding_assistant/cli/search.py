@@ -1,6 +1,6 @@
 """``search`` and ``index``: the code itself, without a model, without conversations and their lock."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +10,22 @@ import typer
 
 from coding_assistant.cli.bridge import Bridge, Interrupt, bridge
 from coding_assistant.cli.options import JsonOption, ProjectOption, chosen_folder, read_settings
-from coding_assistant.cli.progress import progress_line
+from coding_assistant.cli.progress import progress_line, show_indexing
 from coding_assistant.cli.rendering import count, duration, hit_lines
 from coding_assistant.cli.screen import Screen, Span, standard_error, standard_output
-from coding_assistant.cli.watching import changes
 from coding_assistant.contract import HitView, IndexingEvent, IndexReport
+from coding_assistant.domain import SearchMode, SkipReason
 from coding_assistant.errors import IndexMissing, InvalidRequest
+from coding_assistant.index.known_files import FileProblem
 from coding_assistant.settings import Settings
 
 _PREVIEW_LINES = 3
 _MOST_RESULTS = 100
+
+# Of these a user may want to know which they are; what is ignored, binary or a link is only counted.
+_TOLD_BY_NAME = frozenset({SkipReason.UNREADABLE, SkipReason.ENCODING, SkipReason.TOO_LARGE})
+_MOST_NAMES = 20
+_WITHOUT_SYNTAX = "cut by lines: its syntax could not be read in time"
 
 IndexEvents: TypeAlias = AsyncGenerator[IndexingEvent | IndexReport, None]
 
@@ -31,6 +37,7 @@ class IndexState:
     files: int
     chunks: int
     skipped: dict[str, int]
+    degraded: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +46,11 @@ class OpenFolder:
 
     root: Path
     state: IndexState | None
+    problems: Callable[[], Awaitable[list[FileProblem]]]
+    begin_watching: Callable[[], Awaitable[None]]
+    next_change: Callable[[], Awaitable[None]]
     index: Callable[[], IndexEvents]
-    search: Callable[[str, int], Awaitable[list[HitView]]]
+    search: Callable[[str, int, SearchMode], Awaitable[list[HitView]]]
 
 
 def search(
@@ -51,9 +61,12 @@ def search(
         int,
         typer.Option("-n", "--limit", metavar="N", min=1, max=_MOST_RESULTS, help="At most so many results."),
     ] = 10,
+    mode: Annotated[
+        SearchMode, typer.Option("--mode", help="What finds: words (text), meaning (vector), or both.")
+    ] = SearchMode.HYBRID,
     as_json: JsonOption = False,
 ) -> None:
-    """Find code by words and names; needs no model.
+    """Find code by names, words and meaning; needs no model.
 
     Prints the chunks that bear on the query, best first.
     """
@@ -62,7 +75,7 @@ def search(
     with bridge() as crossing, open_folder(settings, chosen_folder(project), crossing) as folder:
         if folder.state is None:
             _update(crossing, folder, side)
-        hits = crossing.run(folder.search(query, limit))
+        hits = crossing.run(folder.search(query, limit, mode))
     if as_json:
         for hit in hits:
             output.json(hit.model_dump(mode="json"), indent=None)
@@ -102,15 +115,18 @@ def index(
     settings = read_settings()
     with bridge() as crossing, open_folder(settings, chosen_folder(folder), crossing) as opened:
         if status:
-            _print_state(output, opened, as_json=as_json)
+            _print_state(output, opened, crossing, as_json=as_json)
             return
+        if watch:
+            crossing.run(opened.begin_watching())
         report = _update(crossing, opened, side)
         if not watch:
             _print_report(output, opened.root, report, as_json=as_json)
             return
         with suppress(KeyboardInterrupt):  # the ordinary end of watching, as of `serve`
             _print_change(output, opened.root, report, as_json=as_json)
-            for _ in changes(opened.root, data_directory=settings.home):
+            while True:
+                crossing.run(opened.next_change())
                 report = _update(crossing, opened, side)
                 if report.changed or report.removed:
                     _print_change(output, opened.root, report, as_json=as_json)
@@ -120,16 +136,24 @@ def index(
 def open_folder(settings: Settings, folder: Path, crossing: Bridge) -> Iterator[OpenFolder]:
     """Open a folder's code in this process, also beside a server: an index may have several readers."""
     # These load the database and the chunker: a third of a second that `--help` does not need.
-    from coding_assistant.assistant import index_folder, open_project_code, search_folder  # noqa: PLC0415
+    from coding_assistant.assistant import (  # noqa: PLC0415
+        index_folder,
+        next_change,
+        open_project_code,
+        search_folder,
+    )
 
     with crossing.within(open_project_code(settings, folder)) as code:
         counts = crossing.run(code.counts())
         skipped = {str(reason): number for reason, number in counts.skipped.items()} if counts else {}
         yield OpenFolder(
             root=code.root,
-            state=IndexState(counts.files, counts.chunks, skipped) if counts else None,
+            state=IndexState(counts.files, counts.chunks, skipped, counts.degraded) if counts else None,
+            problems=code.problems,
+            begin_watching=lambda: code.begin_watching(unheeded=[settings.home]),
+            next_change=lambda: next_change(code),
             index=lambda: index_folder(code, code.root.name),
-            search=lambda query, limit: search_folder(code, query, limit=limit),
+            search=lambda query, limit, mode: search_folder(code, query, limit=limit, mode=mode),
         )
 
 
@@ -141,8 +165,8 @@ def _update(crossing: Bridge, folder: OpenFolder, side: Screen) -> IndexReport:
             match event:
                 case Interrupt():
                     raise KeyboardInterrupt
-                case IndexingEvent(done=done, total=total):
-                    bar.show("Indexing", done=done, total=total, note=f"{done:,} of {total:,} files")
+                case IndexingEvent():
+                    show_indexing(bar, event)
                 case IndexReport():
                     return event
     raise AssertionError("an update of the index ends with its report")
@@ -173,10 +197,11 @@ def _report_line(root: Path, report: IndexReport) -> str:
     )
 
 
-def _print_state(output: Screen, folder: OpenFolder, *, as_json: bool) -> None:
+def _print_state(output: Screen, folder: OpenFolder, crossing: Bridge, *, as_json: bool) -> None:
     state = folder.state
     if state is None:
         raise IndexMissing(f"{folder.root} has no index yet.", hint="Make it: coding-assistant index")
+    problems = crossing.run(folder.problems())
     if as_json:
         output.json(
             {
@@ -184,11 +209,28 @@ def _print_state(output: Screen, folder: OpenFolder, *, as_json: bool) -> None:
                 "files": state.files,
                 "chunks": state.chunks,
                 "skipped": state.skipped,
+                "degraded": state.degraded,
+                "problems": [
+                    {"path": str(each.path), "reason": each.reason or "degraded"} for each in problems
+                ],
             }
         )
         return
     output.line(f"{folder.root}: {count(state.files, 'file')}, {count(state.chunks, 'chunk')}")
     _print_skipped(output, state.skipped)
+    _print_problems(output, problems)
+
+
+def _print_problems(output: Screen, problems: Sequence[FileProblem]) -> None:
+    """Name the files that were to be read and could not, or not well."""
+    told = [each for each in problems if each.reason is None or each.reason in _TOLD_BY_NAME]
+    if not told:
+        return
+    output.line(Span("Not as it should be:", "dim"))
+    rows = [(str(each.path), each.reason or _WITHOUT_SYNTAX) for each in told[:_MOST_NAMES]]
+    output.table(rows, indent="  ")
+    if len(told) > _MOST_NAMES:
+        output.line(f"  and {len(told) - _MOST_NAMES:,} more: --json names them all")
 
 
 def _print_skipped(output: Screen, skipped: dict[str, int]) -> None:

@@ -64,7 +64,8 @@ async def _serve(settings: Settings, folders: Sequence[Path], side: Screen) -> N
         url = url_of(listener)
         async with AsyncAssistant.open(settings, purpose="serve", url=url) as assistant:
             views = [await assistant.add_project(str(folder)) for folder in folders]
-            await serve_on(listener, assistant, announce=partial(_announce, side, views))
+            async with assistant.keeping_fresh():
+                await serve_on(listener, assistant, announce=partial(_announce, side, views))
 
 
 def _require_no_server(settings: Settings) -> None:

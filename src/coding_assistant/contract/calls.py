@@ -14,6 +14,7 @@ from coding_assistant.contract.responses import (
     ModelView,
     ProjectView,
 )
+from coding_assistant.domain import SearchMode
 
 
 class AssistantCalls(Protocol):
@@ -39,7 +40,9 @@ class AssistantCalls(Protocol):
         """Bring the index up to date; the last event is the report."""
         ...
 
-    async def search(self, query: str, *, project: str, limit: int) -> list[HitView]:
+    async def search(
+        self, query: str, *, project: str, limit: int, mode: SearchMode = SearchMode.HYBRID
+    ) -> list[HitView]:
         """Return the chunks that bear on the query, best first, from an index that is up to date."""
         ...
 

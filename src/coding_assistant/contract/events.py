@@ -1,6 +1,6 @@
 """What goes out while an answer is made: stream events, each under its name."""
 
-from typing import TypeAlias, assert_never
+from typing import Self, TypeAlias, assert_never
 
 from coding_assistant import domain
 from coding_assistant.contract.responses import QueryResponse, answer_message_id
@@ -20,8 +20,14 @@ class StartedEvent(Response):
 class IndexingEvent(Response):
     """The index is being brought up to date with the working tree."""
 
+    what: domain.Indexed
     done: int
     total: int
+
+    @classmethod
+    def of(cls, progress: domain.Indexing) -> Self:
+        """Return the progress as it is told."""
+        return cls(what=progress.what, done=progress.done, total=progress.total)
 
 
 class SourcesEvent(Response):
@@ -124,8 +130,8 @@ def event_data(  # noqa: PLR0911  -- one return a kind of event, and the type ch
                 message_id=answer_message_id(turn.id),
                 model=model,
             )
-        case domain.Indexing(done=done, total=total):
-            return IndexingEvent(done=done, total=total)
+        case domain.Indexing():
+            return IndexingEvent.of(event)
         case domain.SourcesFound(sources=sources):
             return SourcesEvent(sources=[SourceView.of(source) for source in sources])
         case domain.ModelLoading(model=model):

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from coding_assistant import domain
 from coding_assistant.contract.views import CitationView, ReceiptView, Response, SourceView, TimingsView
-from coding_assistant.index.store import Counts
+from coding_assistant.index.known_files import Counts
 
 
 class QueryResponse(Response):

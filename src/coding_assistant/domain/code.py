@@ -120,6 +120,14 @@ class Chunk:
         return text_digest(self.text)
 
 
+class SearchMode(StrEnum):
+    """What finds chunks: their words, their vectors, or both."""
+
+    HYBRID = "hybrid"
+    TEXT = "text"
+    VECTOR = "vector"
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A chunk that a search found; ``why`` holds the contributions that add up to the score."""
@@ -176,6 +184,14 @@ class IndexFinished:
     """The index equals the working tree as the walk saw it."""
 
     stats: IndexStats
+
+
+@dataclass(frozen=True, slots=True)
+class ChunksEmbedded:
+    """So many of the ``total`` chunks that had no vector have one now."""
+
+    done: int
+    total: int
 
 
 IndexEvent: TypeAlias = FilesCompared | FileIndexed | FileSkipped | IndexFinished

@@ -1,6 +1,7 @@
 """The events of one answer, from the kept question to the kept answer."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TypeAlias
 
 from coding_assistant.domain.conversations import Citation, Source, Turn
@@ -15,12 +16,20 @@ class AnswerStarted:
     model: str
 
 
+class Indexed(StrEnum):
+    """What an update of the index counts: changed files first, then chunks that get their vectors."""
+
+    FILES = "files"
+    VECTORS = "vectors"
+
+
 @dataclass(frozen=True, slots=True)
 class Indexing:
-    """The index is being brought up to date: ``done`` of ``total`` changed files."""
+    """The index is being brought up to date: ``done`` of ``total``."""
 
     done: int
     total: int
+    what: Indexed = Indexed.FILES
 
 
 @dataclass(frozen=True, slots=True)

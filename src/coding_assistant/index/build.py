@@ -7,7 +7,7 @@ It does not know how files are chosen, cut or stored.
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -20,14 +20,16 @@ from coding_assistant.domain import (
     IndexEvent,
     IndexFinished,
     IndexStats,
+    SkippedFile,
     SkipReason,
     SourceFile,
 )
 from coding_assistant.errors import IndexMissing
-from coding_assistant.index.store import SCHEMA_VERSION, Batch, IndexedFile, PassedOver, ProjectIndex
+from coding_assistant.index.known_files import Part, PassedOver
+from coding_assistant.index.store import SCHEMA_VERSION, Batch, IndexedFile, ProjectIndex
 from coding_assistant.project.chunk import CHUNKER_VERSION
 from coding_assistant.project.chunk_process import ChunkProcess
-from coding_assistant.project.walk import open_root, read, walk
+from coding_assistant.project.walk import affected, open_root, read, walk
 from coding_assistant.terms import TERMS_VERSION
 
 # Of 3.6 s for 1,838 files, transactions took 1.1 s with 10 files each, 0.65 s with 200, 0.5 s with 1,000; the
@@ -67,22 +69,42 @@ def update(
     index: ProjectIndex,
     root: Path,
     *,
+    only: Collection[PurePosixPath] | None = None,
     now_ns: Callable[[], int] = time.time_ns,
     batch_seconds: float = BATCH_SECONDS,
+    niceness: int = 0,
 ) -> Generator[IndexEvent, None, None]:
     """Make the index equal the working tree, telling what happens.
 
     First come the files that the walk newly passed over, then ``FilesCompared``; then for each of its
     ``to_index`` files one ``FileIndexed`` or ``FileSkipped``, once it is committed; last ``IndexFinished``.
     Closing the generator at any point leaves a correct index that lacks what was not reached. Should the
-    index turn out unfit on the way, the events begin again. ``now_ns`` is the clock that file times are
-    compared with; after ``batch_seconds`` of work what is done is committed and told.
+    index turn out unfit on the way, the events begin again.
+
+    With ``only`` it looks at no more than these paths, files and folders with what lies in them, and at what
+    the rules in one of them are about. If nothing else has changed since an update of the whole, that comes
+    to the same. ``now_ns`` is the clock that file times are compared with; after ``batch_seconds`` of work
+    what is done is committed and told. ``niceness`` is that of the process that cuts files.
     """
-    root = open_root(root)
+    work = _Work(index, open_root(root), now_ns, batch_seconds, niceness)
+    places = None if only is None else set(map(affected, only))
+    if places is not None and PurePosixPath() in places:
+        places = None
     try:
-        yield from _update(index, root, now_ns, batch_seconds)
+        yield from _update(work, places)
     except IndexMissing:  # it was unfit and has been begun anew
-        yield from _update(index, root, now_ns, batch_seconds)
+        yield from _update(work, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What an update works on, and how."""
+
+    index: ProjectIndex
+    root: Path
+    now_ns: Callable[[], int]
+    batch_seconds: float
+    niceness: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +119,11 @@ class _Comparison:
     gone: list[PurePosixPath]  # the removed files, and what was passed over and is no more
 
 
-def _update(
-    index: ProjectIndex, root: Path, now_ns: Callable[[], int], batch_seconds: float
-) -> Generator[IndexEvent, None, None]:
+def _update(work: _Work, only: Collection[PurePosixPath] | None) -> Generator[IndexEvent, None, None]:
     started = time.monotonic()
+    index = work.index
     generation = index.generation()
-    comparison = _compare(index, root)
+    comparison = _compare(index, walk(work.root, only=only), only)
     if comparison.gone:
         index.remove(comparison.gone, generation=generation)
     if comparison.newly_passed_over:
@@ -110,8 +131,8 @@ def _update(
     yield from (FileSkipped(file.path, file.reason) for file in comparison.newly_passed_over)
     yield FilesCompared(comparison.total, len(comparison.to_read), len(comparison.removed_files))
     changed = 0
-    with ChunkProcess() as chunker:
-        reader = _Reader(root, comparison, chunker, now_ns=now_ns, batch_seconds=batch_seconds)
+    with ChunkProcess(niceness=work.niceness) as chunker:
+        reader = _Reader(work, comparison, chunker)
         while batch := reader.next_batch():
             index.write(batch, generation=generation)
             changed += len(batch.files)
@@ -130,16 +151,26 @@ def _update(
     )
 
 
-def _compare(index: ProjectIndex, root: Path) -> _Comparison:
-    known = index.stamps()
-    passed_over = index.passed_over()
+def _compare(
+    index: ProjectIndex,
+    entries: Iterable[FoundFile | SkippedFile],
+    only: Collection[PurePosixPath] | None,
+) -> _Comparison:
+    part = None
+    if only is not None:
+        entries = list(entries)
+        above = Part(only).folders_above
+        # What lies below a folder that is no folder any more, or is ignored now, is gone, too.
+        part = Part({*only, *(entry.path for entry in entries if entry.path in above)})
+    known = index.stamps(part)
+    passed_over = index.passed_over(part)
     stamps = {path: file.stamp for path, file in passed_over.items()}
     stamps.update((path, stamp) for path, (stamp, _) in known.items())
     to_read: list[FoundFile] = []
     newly_passed_over: list[PassedOver] = []
     seen: set[PurePosixPath] = set()
     found = 0
-    for entry in walk(root):
+    for entry in entries:
         seen.add(entry.path)
         if isinstance(entry, FoundFile):
             found += 1
@@ -164,20 +195,10 @@ def _compare(index: ProjectIndex, root: Path) -> _Comparison:
 class _Reader:
     """Reads and cuts the files of an update, a batch at a time."""
 
-    def __init__(
-        self,
-        root: Path,
-        comparison: _Comparison,
-        chunker: ChunkProcess,
-        *,
-        now_ns: Callable[[], int],
-        batch_seconds: float,
-    ) -> None:
-        self._root = root
+    def __init__(self, work: _Work, comparison: _Comparison, chunker: ChunkProcess) -> None:
+        self._work = work
         self._digests = comparison.digests
         self._chunker = chunker
-        self._now_ns = now_ns
-        self._batch_seconds = batch_seconds
         self._pending = deque(comparison.to_read)
 
     def next_batch(self) -> Batch | None:
@@ -190,8 +211,8 @@ class _Reader:
 
         def changed() -> Iterator[SourceFile]:
             for found in self._group():
-                stamp = _lasting_stamp(found.stamp, read_ns=self._now_ns())
-                file = read(self._root, found)
+                stamp = _lasting_stamp(found.stamp, read_ns=self._work.now_ns())
+                file = read(self._work.root, found)
                 if not isinstance(file, SourceFile):
                     is_lasting = file.reason in _REASONS_IN_CONTENT
                     passed_over.append(PassedOver(file.path, file.reason, stamp if is_lasting else None))
@@ -210,7 +231,7 @@ class _Reader:
 
     def _group(self) -> Iterator[FoundFile]:
         """Yield the next files, at least one, as many as one transaction should hold."""
-        ends_at = time.monotonic() + self._batch_seconds
+        ends_at = time.monotonic() + self._work.batch_seconds
         size = 0
         for _ in range(min(_BATCH_FILES, len(self._pending))):
             found = self._pending.popleft()

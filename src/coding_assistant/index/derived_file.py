@@ -100,7 +100,7 @@ class DerivedFile:
     def generation(self) -> str:
         """Return the name of what was begun last: another whenever the file was begun anew, by whomever."""
         with self.reading() as connection:
-            return _generation(connection)
+            return generation_of(connection)
 
     @contextmanager
     def writing(self, *, generation: str | None = None) -> Iterator[sqlite3.Connection]:
@@ -109,7 +109,7 @@ class DerivedFile:
         With a generation, ``IndexMissing`` also means that the file is of another one by now.
         """
         with self._lent() as connection, _transaction(connection, "BEGIN IMMEDIATE"):
-            if generation is not None and generation != _generation(connection):
+            if generation is not None and generation != generation_of(connection):
                 raise _begun_anew()
             yield connection
 
@@ -201,7 +201,8 @@ class DerivedFile:
             fresh = Path(temporary.name)
         try:
             with closing(sqlite3.connect(fresh)) as connection:
-                connection.executescript(f"{self._schema}; {_META_SCHEMA}")
+                # In one transaction: with one for each statement, the disk takes ten times as long.
+                connection.executescript(f"BEGIN; {self._schema}; {_META_SCHEMA}")
                 connection.execute(
                     "INSERT INTO meta VALUES (?, ?)", (self._fingerprint, secrets.token_hex(16))
                 )
@@ -220,7 +221,8 @@ class DerivedFile:
                     leftover.unlink()
 
 
-def _generation(connection: sqlite3.Connection) -> str:
+def generation_of(connection: sqlite3.Connection) -> str:
+    """Return the name of what the connection reads, as ``DerivedFile.generation`` does."""
     ((generation,),) = connection.execute("SELECT generation FROM meta")
     return str(generation)
 

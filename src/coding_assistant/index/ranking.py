@@ -21,19 +21,30 @@ from coding_assistant.terms import QueryTerms, index_terms, joined_name, stem
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A chunk and how well its text matches, 1 for the best. Other evidence of relevance joins here."""
+    """A chunk, and how well its words and its vector match: 1 for the best of each, 0 for no match."""
 
     chunk: Chunk
     text: float
+    vector: float = 0.0
+    named: float = 0.0  # 1 if the question names a line of it, less if it names the file
+
+    @property
+    def relevance(self) -> float:
+        """What the chunk itself says, whatever its name and place.
+
+        Words and vectors count alike: 0.6 to 1.6 times as much for vectors gives the same ("Vectors").
+        """
+        return self.text + self.vector
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What each kind of evidence adds at most, where the best text score is 1."""
+    """What each kind of evidence adds at most, where the best relevance is 1."""
 
     definition: float
     path: float
     coherence: float
+    named: float = 2.0  # whoever pastes a stack trace means its lines, whatever else is like them
 
 
 # Round values in the middle of plateaus: half or double of one moves figures by about a point ("Weights").
@@ -52,10 +63,21 @@ class Place(StrEnum):
     TEST = "test"
     DOCUMENT = "document"
     VENDORED = "vendored"
+    BUILT = "built"
+    DECLARATIONS = "declarations"
 
 
-# What is left of a score there; without one of them, whole projects lose 7, 7 and 2 points ("Places").
-PLACE_FACTORS = MappingProxyType({Place.TEST: 0.3, Place.DOCUMENT: 0.3, Place.VENDORED: 0.3})
+# What is left of a score there; without one of the first four, whole projects lose 7, 7, 2 and 3 points; the
+# last is worth half a point ("Places").
+PLACE_FACTORS = MappingProxyType(
+    {
+        Place.TEST: 0.3,
+        Place.DOCUMENT: 0.3,
+        Place.VENDORED: 0.3,
+        Place.BUILT: 0.3,
+        Place.DECLARATIONS: 0.7,
+    }
+)
 
 # Words that ask for a place: its chunks then lose nothing. Not "test" nor "example": who asks how the test
 # client works, or gives an example, means the code, and these words cost 10 points of SWE-QA's first ranks.
@@ -64,6 +86,8 @@ _ASKING = MappingProxyType(
         Place.TEST: frozenset({"tests", "tested", "untested", "unittest", "pytest"}),
         Place.DOCUMENT: frozenset({"readme", "changelog", "docs", "documentation", "tutorial", "examples"}),
         Place.VENDORED: frozenset({"vendored"}),
+        Place.BUILT: frozenset({"built", "compiled", "bundle"}),
+        Place.DECLARATIONS: frozenset({"declarations", "typings"}),
     }
 )
 _FOLDERS = MappingProxyType(
@@ -95,8 +119,14 @@ _FILES = MappingProxyType(
             r"|README|CHANGES|CHANGELOG|HISTORY|NEWS|PKG-INFO|LICENSE|COPYING|AUTHORS",
             re.IGNORECASE,
         ),
+        Place.DECLARATIONS: re.compile(r".+\.d\.[cm]?ts|.+\.pyi"),
     }
 )
+
+# JavaScript beside the TypeScript that it was made from, whichever folders a build puts the one or the other.
+_BUILT_ENDING = re.compile(r"(\.min)?\.[cm]?js$|\.d\.[cm]?ts$")
+_BUILT_FROM = re.compile(r"\.tsx?$")
+_BUILD_FOLDERS = frozenset({"src", "source", "lib", "dist", "build", "out", "esm", "cjs"})
 
 _TYPE_ARGUMENTS = re.compile(r"<.*>")
 _SEGMENT = re.compile(r"\w+")
@@ -106,21 +136,24 @@ _SHORTEST_PREFIX_CHARACTERS = 4  # below that, "re" would be found in "requests"
 def rank(terms: QueryTerms, candidates: Sequence[Candidate], *, weights: Weights) -> list[Hit]:
     """Return the candidates as hits, best first."""
     names = [_SEGMENT.findall(name) for name in terms.names]
+    best = max((candidate.relevance for candidate in candidates), default=0.0) or 1.0
     coherence = _coherence(candidates)
-    paths = {
-        path: _PathEvidence.of(terms, path) for path in {candidate.chunk.path for candidate in candidates}
-    }
+    files = {candidate.chunk.path for candidate in candidates}
+    built = _built_copies(files)
+    paths = {path: _PathEvidence.of(terms, path, is_built=path in built) for path in files}
     hits = []
     for candidate in candidates:
         chunk = candidate.chunk
         path = paths[chunk.path]
         evidence = {
-            "text": candidate.text,
+            "text": candidate.text / best,
+            "vector": candidate.vector / best,
             "definition": weights.definition * _definition(names, chunk),
             "path": weights.path * path.share,
             "file": weights.coherence * coherence.get(chunk, 0.0),
+            "named": weights.named * candidate.named,
         }
-        hits.append(_hit(chunk, evidence, factor=path.factor))
+        hits.append(_hit(chunk, evidence, factor=1.0 if candidate.named else path.factor))
     return sorted(hits, key=lambda hit: (-hit.score, hit.chunk.path, hit.chunk.start_line))
 
 
@@ -146,15 +179,16 @@ def _coherence(candidates: Sequence[Candidate]) -> dict[Chunk, float]:
     of_file: defaultdict[PurePosixPath, list[Candidate]] = defaultdict(list)
     for candidate in candidates:
         of_file[candidate.chunk.path].append(candidate)
-    totals = {path: math.fsum(each.text for each in group) for path, group in of_file.items()}
+    totals = {path: math.fsum(each.relevance for each in group) for path, group in of_file.items()}
     largest = max(totals.values(), default=0.0) or 1.0
     return {
-        max(group, key=_by_text_then_line).chunk: totals[path] / largest for path, group in of_file.items()
+        max(group, key=_by_relevance_then_line).chunk: totals[path] / largest
+        for path, group in of_file.items()
     }
 
 
-def _by_text_then_line(candidate: Candidate) -> tuple[float, int]:
-    return candidate.text, -candidate.chunk.start_line
+def _by_relevance_then_line(candidate: Candidate) -> tuple[float, int]:
+    return candidate.relevance, -candidate.chunk.start_line
 
 
 def _definition(names: Iterable[Sequence[str]], chunk: Chunk) -> float:
@@ -183,14 +217,15 @@ class _PathEvidence:
     factor: float  # what its place leaves of a score
 
     @classmethod
-    def of(cls, terms: QueryTerms, path: PurePosixPath) -> "_PathEvidence":
+    def of(cls, terms: QueryTerms, path: PurePosixPath, *, is_built: bool) -> "_PathEvidence":
         words = {stem(word) for word in terms.words}
         names = {stem(part) for part in index_terms(path.as_posix()).split()}
         alike = sum(any(_is_alike(word, name) for name in names) for word in words)
-        places = (place for place in _places(path) if _ASKING[place].isdisjoint(terms.words))
+        places = places_of(path) | ({Place.BUILT} if is_built else set())
+        unasked = (place for place in places if _ASKING[place].isdisjoint(terms.words))
         return cls(
             share=alike / len(words) if words else 0.0,
-            factor=min((PLACE_FACTORS[place] for place in places), default=1.0),
+            factor=min((PLACE_FACTORS[place] for place in unasked), default=1.0),
         )
 
 
@@ -201,8 +236,29 @@ def _is_alike(word: str, name: str) -> bool:
     return len(shorter) >= _SHORTEST_PREFIX_CHARACTERS and longer.startswith(shorter)
 
 
-def _places(path: PurePosixPath) -> set[Place]:
+def places_of(path: PurePosixPath) -> set[Place]:
+    """Return the kinds of places, of those that seldom answer, in which a file lies."""
     folders = {part.lower().strip("_") for part in path.parent.parts}
     return {place for place, names in _FOLDERS.items() if names & folders} | {
         place for place, pattern in _FILES.items() if pattern.fullmatch(path.name)
     }
+
+
+def _built_copies(paths: Iterable[PurePosixPath]) -> set[PurePosixPath]:
+    """Return the files that a compiler made of others among these."""
+    originals = {_module(path, _BUILT_FROM) for path in paths if _is_original(path)}
+    return {
+        path
+        for path in paths
+        if _BUILT_ENDING.search(path.name) and _module(path, _BUILT_ENDING) in originals
+    }
+
+
+def _is_original(path: PurePosixPath) -> bool:
+    return bool(_BUILT_FROM.search(path.name)) and not _BUILT_ENDING.search(path.name)
+
+
+def _module(path: PurePosixPath, ending: re.Pattern[str]) -> tuple[str, ...]:
+    """Return what a file and its built copies have in common."""
+    folders = (part for part in path.parent.parts if part not in _BUILD_FOLDERS)
+    return (*folders, ending.sub("", path.name))

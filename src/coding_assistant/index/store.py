@@ -6,17 +6,26 @@ repaired (``derived_file``). It knows nothing of walking, chunking or ranking.
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Self
 
-from coding_assistant.domain import Chunk, ChunkKind, ContextLine, FileStamp, SkipReason, SourceFile
+from coding_assistant.domain import Chunk, ChunkKind, ContextLine, FileStamp, SourceFile
+from coding_assistant.index import known_files, lookup, matching
 from coding_assistant.index.derived_file import DerivedFile
+from coding_assistant.index.known_files import Counts, FileProblem, Part, PassedOver
+from coding_assistant.index.locations import NamedLocation
+from coding_assistant.index.matching import ColumnWeights
+from coding_assistant.index.scored import Scored
+from coding_assistant.index.vector_index import LIMITS, Limits, VectorIndex
+from coding_assistant.index.vectors import SCHEMA as VECTORS_SCHEMA
+from coding_assistant.index.vectors import KeptVectors
+from coding_assistant.protocols import Vectors
 from coding_assistant.terms import QueryTerms, index_terms
 
 # Part of the index's fingerprint: raise it whenever the tables below change.
-SCHEMA_VERSION = "4"
+SCHEMA_VERSION = "5"
 
 _SCHEMA = """
 CREATE TABLE files (
@@ -37,7 +46,7 @@ CREATE TABLE skipped (
     changed_ns INTEGER
 ) WITHOUT ROWID;
 CREATE TABLE chunks (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never given twice, so that an outdated one finds nothing
     file_id INTEGER NOT NULL REFERENCES files (id) ON DELETE CASCADE,
     start_line INTEGER NOT NULL,
     end_line INTEGER NOT NULL,
@@ -55,14 +64,9 @@ CREATE TRIGGER terms_follow_chunks AFTER DELETE ON chunks BEGIN
 END;
 """
 
-_MATCHES = """
-SELECT path, start_line, end_line, text, language, chunks.symbol, kind, context, -best.score
-FROM (
-    SELECT rowid AS id, bm25(terms, ?, ?, ?) AS score FROM terms WHERE terms MATCH ? ORDER BY score LIMIT ?
-) AS best
-JOIN chunks USING (id)
-JOIN files ON files.id = chunks.file_id
-ORDER BY best.score, chunks.id
+_CHUNKS = """
+SELECT chunks.id, files.path, start_line, end_line, text, language, symbol, kind, context
+FROM json_each(?) AS wanted JOIN chunks ON chunks.id = wanted.value JOIN files ON files.id = chunks.file_id
 """
 
 
@@ -101,15 +105,6 @@ class IndexedFile:
 
 
 @dataclass(frozen=True, slots=True)
-class PassedOver:
-    """A file that is not in the index, and why; it has a stamp if its content is the reason."""
-
-    path: PurePosixPath
-    reason: SkipReason
-    stamp: FileStamp | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Batch:
     """Changes that reach the index together or not at all.
 
@@ -121,33 +116,6 @@ class Batch:
     restamped: Mapping[PurePosixPath, FileStamp] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class ColumnWeights:
-    """How much a term counts, by where it stands."""
-
-    path: float
-    symbol: float
-    body: float
-
-
-@dataclass(frozen=True, slots=True)
-class TextMatch:
-    """A chunk that shares terms with a query, and its BM25 score: higher is better."""
-
-    chunk: Chunk
-    score: float
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How much an index holds."""
-
-    files: int
-    chunks: int
-    skipped: Mapping[SkipReason, int]
-    degraded: int = 0
-
-
 class ProjectIndex:
     """One project's index; safe to use from several threads, beside other processes.
 
@@ -155,51 +123,48 @@ class ProjectIndex:
     it. ``Busy``, ``DiskFull`` and ``DataDirectoryUnusable`` leave it as it was.
     """
 
-    def __init__(self, database: DerivedFile) -> None:
+    def __init__(self, database: DerivedFile, vectors: VectorIndex) -> None:
         self._database = database
+        self._term_counts = matching.TermCounts()
+        self._vectors = vectors
 
     @classmethod
-    def open(cls, file: Path, *, fingerprint: str) -> Self:
+    def open(cls, file: Path, *, fingerprint: str, limits: Limits = LIMITS) -> Self:
         """Open the index, or begin an empty one when there is none, or none that can be used."""
-        database = DerivedFile(file, schema=_SCHEMA, fingerprint=fingerprint)
+        database = DerivedFile(file, schema=_SCHEMA + VECTORS_SCHEMA, fingerprint=fingerprint)
         database.prepare()
-        return cls(database)
+        return cls(database, VectorIndex(database, file.with_name(f"{file.name}.vectors"), limits=limits))
 
     def close(self) -> None:
         """Close the file."""
+        self._vectors.close()
         self._database.close()
 
-    def stamps(self) -> dict[PurePosixPath, tuple[FileStamp, str]]:
-        """Return the stamp and the digest of every indexed file."""
+    def stamps(self, part: Part | None = None) -> dict[PurePosixPath, tuple[FileStamp, str]]:
+        """Return the stamp and the digest of every indexed file, or of those of a part of the project."""
         with self._database.reading() as connection:
-            rows = connection.execute("SELECT path, size, modified_ns, changed_ns, digest FROM files")
-            return {
-                PurePosixPath(path): (FileStamp(size, modified_ns, changed_ns), digest)
-                for path, size, modified_ns, changed_ns, digest in rows
-            }
+            return known_files.stamps(connection, part)
 
-    def passed_over(self) -> dict[PurePosixPath, PassedOver]:
-        """Return every file and folder that the last update passed over."""
+    def passed_over(self, part: Part | None = None) -> dict[PurePosixPath, PassedOver]:
+        """Return every file and folder that the last update passed over, or those of a part."""
         with self._database.reading() as connection:
-            rows = connection.execute("SELECT path, reason, size, modified_ns, changed_ns FROM skipped")
-            return {
-                PurePosixPath(path): PassedOver(
-                    PurePosixPath(path),
-                    SkipReason(reason),
-                    None if size is None else FileStamp(size, modified_ns, changed_ns),
-                )
-                for path, reason, size, modified_ns, changed_ns in rows
-            }
+            return known_files.passed_over(connection, part)
 
     def counts(self) -> Counts:
         """Return how much the index holds."""
         with self._database.reading() as connection:
-            counting = "SELECT count(*), count(*) FILTER (WHERE is_degraded) FROM files"
-            ((files, degraded),) = connection.execute(counting)
-            ((chunks,),) = connection.execute("SELECT count(*) FROM chunks")
-            reasons = connection.execute("SELECT reason, count(*) FROM skipped GROUP BY reason")
-            skipped = {SkipReason(reason): count for reason, count in reasons}
-        return Counts(files, chunks, skipped, degraded)
+            return known_files.counts(connection)
+
+    def problems(self) -> list[FileProblem]:
+        """Return every file that was passed over, or cut without regard to its syntax, and why, in order."""
+        with self._database.reading() as connection:
+            return known_files.problems(connection)
+
+    def newest_chunk(self) -> int:
+        """Return the id of the newest chunk: another one as soon as a file is indexed again."""
+        with self._database.reading() as connection:
+            ((newest,),) = connection.execute("SELECT coalesce(max(id), 0) FROM chunks")
+            return int(newest)
 
     def chunk_counts(self, paths: Iterable[PurePosixPath]) -> dict[PurePosixPath, int]:
         """Return how many chunks each of these indexed files has."""
@@ -217,13 +182,12 @@ class ProjectIndex:
         Whoever compared with an index of some generation writes to that one only, or gets ``IndexMissing``.
         """
         with self._database.writing(generation=generation) as connection:
+            kept = KeptVectors(connection, _paths(batch.files))
             _delete(connection, "files", _paths(batch.files) + _paths(batch.passed_over))
             _delete(connection, "skipped", _paths(batch.files))
             for file in batch.files:
-                _insert_file(connection, file)
-            connection.executemany(
-                "INSERT OR REPLACE INTO skipped VALUES (?, ?, ?, ?, ?)", map(_skipped_row, batch.passed_over)
-            )
+                _insert_file(connection, file, kept)
+            known_files.write_passed_over(connection, batch.passed_over)
             connection.executemany(
                 "UPDATE files SET size = ?, modified_ns = ?, changed_ns = ? WHERE path = ?",
                 ((*astuple(stamp), str(path)) for path, stamp in batch.restamped.items()),
@@ -236,30 +200,92 @@ class ProjectIndex:
             _delete(connection, "files", gone)
             _delete(connection, "skipped", gone)
 
-    def match(self, terms: QueryTerms, *, weights: ColumnWeights, limit: int) -> list[TextMatch]:
-        """Return the chunks that share terms with the query, by BM25, best first."""
-        if not terms.expression:
-            return []
+    def match(self, terms: QueryTerms, *, weights: ColumnWeights, limit: int) -> list[Scored]:
+        """Return chunks that share terms with the query, by BM25, best first.
+
+        In a large index not all of them are looked at: ``matching`` tells which.
+        """
         with self._database.reading() as connection:
-            rows = connection.execute(
-                _MATCHES, (weights.path, weights.symbol, weights.body, terms.expression, limit)
-            ).fetchall()
-        return [
-            TextMatch(
-                Chunk(
-                    PurePosixPath(path),
-                    start,
-                    end,
-                    text,
-                    language,
-                    symbol,
-                    ChunkKind(kind),
-                    _context(context),
-                ),
-                score,
+            return matching.match(
+                connection, terms.terms, weights=weights, limit=limit, counts=self._term_counts
             )
-            for path, start, end, text, language, symbol, kind, context, score in rows
-        ]
+
+    def text_scores(
+        self, terms: QueryTerms, ids: Collection[int], *, weights: ColumnWeights
+    ) -> dict[int, float]:
+        """Return the scores, as ``match`` has them, of those chunks that share terms with the query."""
+        with self._database.reading() as connection:
+            return matching.scores(connection, terms.terms, ids, weights=weights, counts=self._term_counts)
+
+    def chunks(self, ids: Collection[int]) -> dict[int, Chunk]:
+        """Return chunks by their ids; those that are no more are left out."""
+        with self._database.reading() as connection:
+            return _chunks(connection, ids)
+
+    def ids_at(self, locations: Iterable[NamedLocation]) -> dict[int, bool]:
+        """Return the chunks at these places: with True those of a named line, else all of the named files."""
+        with self._database.reading() as connection:
+            return lookup.ids_at(connection, locations)
+
+    def chunks_of_files(self, paths: Iterable[PurePosixPath]) -> dict[PurePosixPath, list[Chunk]]:
+        """Return the chunks of files, each file's in the order of its lines."""
+        with self._database.reading() as connection:
+            ids = lookup.ids_of_files(connection, paths)
+            chunks = _chunks(connection, [chunk_id for each in ids.values() for chunk_id in each])
+        return {path: [chunks[chunk_id] for chunk_id in each] for path, each in ids.items()}
+
+    def sizes(self) -> dict[PurePosixPath, int]:
+        """Return the bytes of every file whose language is known, and of a README that is plain text."""
+        with self._database.reading() as connection:
+            return lookup.sizes(connection)
+
+    def use_embedder(self, fingerprint: str, dimensions: int) -> None:
+        """Hold the vectors of this embedder from now on; those of another one are dropped."""
+        self._vectors.use_embedder(fingerprint, dimensions)
+
+    def count_without_vectors(self) -> int:
+        """Return how many chunks lack a vector of the embedder in use."""
+        return self._vectors.count_missing()
+
+    def texts_without_vectors(self, *, limit: int) -> list[tuple[int, str]]:
+        """Return the ids of chunks that lack a vector of the embedder in use, each with its text to embed.
+
+        The oldest come first.
+        """
+        return self._vectors.missing(limit=limit)
+
+    def add_vectors(self, ids: Sequence[int], vectors: Vectors) -> None:
+        """Add the vectors of chunks, a row each, in one transaction; chunks that are gone are passed over.
+
+        ``Conflict`` means that another process has chosen another embedder.
+        """
+        self._vectors.add(ids, vectors)
+
+    def prepare_vectors(self) -> None:
+        """Load what a search by vectors needs and save what takes long to make; else the search loads it."""
+        self._vectors.prepare()
+
+    def nearest(self, vector: Vectors, *, limit: int) -> list[Scored]:
+        """Return the chunks whose vectors have the largest inner product with this one, best first.
+
+        Of many vectors a few may be missed (``vector_index``). Without vectors of the embedder in use there
+        are none.
+        """
+        return self._vectors.nearest(vector, limit=limit)
+
+    def similarities(self, vector: Vectors, ids: Collection[int]) -> dict[int, float]:
+        """Return the inner product with this vector of each of these chunks that has a vector."""
+        return self._vectors.similarities(vector, ids)
+
+
+def _chunks(connection: sqlite3.Connection, ids: Collection[int]) -> dict[int, Chunk]:
+    rows = connection.execute(_CHUNKS, (json.dumps(list(ids)),))
+    return {
+        chunk_id: Chunk(
+            PurePosixPath(path), start, end, text, language, symbol, ChunkKind(kind), _context(context)
+        )
+        for chunk_id, path, start, end, text, language, symbol, kind, context in rows
+    }
 
 
 def _names_around(chunk: Chunk) -> str:
@@ -284,24 +310,19 @@ def _paths(files: Sequence[IndexedFile] | Sequence[PassedOver]) -> list[PurePosi
     return [file.path for file in files]
 
 
-def _skipped_row(file: PassedOver) -> tuple[str | int | None, ...]:
-    stamp = astuple(file.stamp) if file.stamp else (None, None, None)
-    return str(file.path), file.reason, *stamp
-
-
 def _delete(connection: sqlite3.Connection, table: str, paths: Iterable[PurePosixPath]) -> None:
     statement = {"files": "DELETE FROM files WHERE path = ?", "skipped": "DELETE FROM skipped WHERE path = ?"}
     connection.executemany(statement[table], ((str(path),) for path in paths))
 
 
-def _insert_file(connection: sqlite3.Connection, file: IndexedFile) -> None:
+def _insert_file(connection: sqlite3.Connection, file: IndexedFile, kept: KeptVectors) -> None:
     file_id = connection.execute(
         "INSERT INTO files (path, size, modified_ns, changed_ns, digest, language, is_degraded)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
         (str(file.path), *astuple(file.stamp), file.digest, file.language, file.is_degraded),
     ).lastrowid
     for chunk, terms in zip(file.chunks, file.terms, strict=True):
-        chunk_id = connection.execute(
+        cursor = connection.execute(
             "INSERT INTO chunks (file_id, start_line, end_line, symbol, kind, text, context)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
@@ -313,8 +334,16 @@ def _insert_file(connection: sqlite3.Connection, file: IndexedFile) -> None:
                 chunk.text,
                 _context_column(chunk.context),
             ),
-        ).lastrowid
+        )
+        chunk_id = _inserted_id(cursor)
         connection.execute(
             "INSERT INTO terms (rowid, path, symbol, body) VALUES (?, ?, ?, ?)",
             (chunk_id, terms.path, terms.symbol, terms.body),
         )
+        kept.give(chunk, chunk_id)
+
+
+def _inserted_id(cursor: sqlite3.Cursor) -> int:
+    if cursor.lastrowid is None:
+        raise AssertionError("a row that was inserted has an id")
+    return cursor.lastrowid

@@ -67,7 +67,7 @@ class Catalog:
             if spec.name == name_or_path:
                 return spec
         if _looks_like_path(name_or_path):
-            return _spec_of_file(self._existing_file(name_or_path))
+            return _spec_of_file(self.existing_file(name_or_path))
         names = [spec.name for spec in self.specs]
         raise ModelUnknown(
             f"There is no model {name_or_path!r} in the catalog.",
@@ -97,18 +97,8 @@ class Catalog:
             hint = f"Run `coding-assistant models pull {spec.name}`{size}, or copy your own file to {place}."
         raise ModelMissing(f"The weights of {spec.name} are not on this machine.", hint=hint)
 
-    def header_of(self, spec: ModelSpec) -> GgufHeader:
-        """Read the header of the model's weights; a broken file's hint names the command that replaces it."""
-        file = self.require_file(spec)
-        try:
-            return read_header(file)
-        except ModelBroken as error:
-            if not spec.origins:
-                raise
-            hint = f"Delete {file}, then run `coding-assistant models pull {spec.name}`."
-            raise ModelBroken(error.message, hint=hint) from error
-
-    def _existing_file(self, path: str) -> Path:
+    def existing_file(self, path: str) -> Path:
+        """Return a file that is there, its path given as to ``get``; ``ModelMissing`` with a suggestion."""
         given = _expanded(path)
         places = [given.absolute(), self.models_folder / given]
         if given.name == path:
@@ -122,6 +112,17 @@ class Catalog:
             f"There is no file {given.absolute()}.",
             hint=f"{_did_you_mean(given.name, siblings)}Give the path of a .gguf file, or a model's name.",
         )
+
+    def header_of(self, spec: ModelSpec) -> GgufHeader:
+        """Read the header of the model's weights; a broken file's hint names the command that replaces it."""
+        file = self.require_file(spec)
+        try:
+            return read_header(file)
+        except ModelBroken as error:
+            if not spec.origins:
+                raise
+            hint = f"Delete {file}, then run `coding-assistant models pull {spec.name}`."
+            raise ModelBroken(error.message, hint=hint) from error
 
 
 def own_place(spec: ModelSpec, models_folder: Path) -> Path:

@@ -60,7 +60,8 @@ class GgufHeader:
 
     ``context_length`` is what the model was trained for. ``short_context_length`` is set for models that
     read with other rope factors beyond it, also at the start of a long context.
-    ``kv_bytes_per_token`` is the f16 cache of one token in all layers.
+    ``kv_bytes_per_token`` is the f16 cache of one token in all layers. ``pooling`` is how an embedding model
+    makes one vector of its tokens': llama.cpp's number, 0 where the file does not say.
     """
 
     architecture: str
@@ -75,6 +76,7 @@ class GgufHeader:
     kv_heads: int
     head_size: int
     kv_bytes_per_token: int
+    pooling: int
     vocabulary_size: int
     chat_template: str | None
     tensor_bytes: int
@@ -387,6 +389,7 @@ def _describe(part: _Part, parts: list[_Part]) -> GgufHeader:
         kv_heads=max(kv_heads, default=0),
         head_size=head_size,
         kv_bytes_per_token=sum(kv_heads) * (head_size + value_size) * _KV_VALUE_BYTES,
+        pooling=part.number(f"{architecture}.pooling_type", default=0),
         vocabulary_size=part.length("tokenizer.ggml.tokens"),
         chat_template=part.text("tokenizer.chat_template") or None,
         tensor_bytes=bytes_by_type.total(),

@@ -37,6 +37,7 @@ def main() -> None:
     _end_with_parent()
     announcements = _take_standard_output()
     _volunteer_for_out_of_memory()
+    _step_back(settings.niceness)
     server = xllamacpp.Server(parameters(settings))  # returns when the model is loaded
     os.write(announcements, ServerReady(server.listening_address).to_line())
     sys.stdin.buffer.read()
@@ -70,6 +71,10 @@ def parameters(settings: ServerSettings) -> xllamacpp.CommonParams:
     params.cache_ram_mib = 0
     params.cache_idle_slots = False
     params.warmup = False
+
+    params.embedding = settings.embedding
+    if settings.mean_pooling:
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
 
     params.hostnames = ["127.0.0.1"]
     params.port = 0  # the system chooses a free one
@@ -107,6 +112,12 @@ def _volunteer_for_out_of_memory() -> None:
     # Absent elsewhere than on Linux, and read-only in some containers.
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJUSTMENT, encoding="ascii")
+
+
+def _step_back(niceness: int) -> None:
+    """Let other processes go first. To be called before there are threads: on Linux each has its own."""
+    if hasattr(os, "nice"):
+        os.nice(niceness)
 
 
 if __name__ == "__main__":

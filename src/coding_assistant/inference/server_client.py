@@ -3,6 +3,7 @@
 Knows nothing of the process behind the address, of prompt formats and of conversations.
 """
 
+from base64 import b64decode
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
@@ -83,6 +84,14 @@ class _Slot(BaseModel):
     is_processing: bool
 
 
+class _Embedding(BaseModel):
+    embedding: str
+
+
+class _Embeddings(BaseModel):
+    data: tuple[_Embedding, ...]
+
+
 _SLOTS: Final = TypeAdapter(list[_Slot])
 
 
@@ -149,6 +158,19 @@ class ServerClient:
         body = {"messages": [{"role": message.role.value, "content": message.text} for message in messages]}
         return _Rendered.model_validate_json(await self._call("POST", "/apply-template", body)).prompt
 
+    async def embed(self, tokens: Sequence[int]) -> bytes:
+        """Return the vector of a text's tokens, of length 1, as little-endian float32.
+
+        The server must have been started for embedding. A text waits for those sent before it.
+        """
+        body = {"input": tokens, "encoding_format": "base64"}
+        with self._signs.awaited():
+            answer = await self._request("POST", "/v1/embeddings", body)
+        try:
+            return b64decode(_Embeddings.model_validate_json(answer).data[0].embedding)
+        except (ValidationError, ValueError, IndexError) as error:
+            raise EngineFailed("The engine answered something that is no vector.") from error
+
     async def context_tokens(self) -> int:
         """Return how many tokens a slot holds."""
         properties = _Properties.model_validate_json(await self._call("GET", "/props"))
@@ -213,11 +235,17 @@ class ServerClient:
 
     async def _call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> bytes:
         """Make a short request and return the answer's body."""
-        self._require_open()
         try:
             with anyio.fail_after(_SHORT_SECONDS):
-                response = await self._http.request(method, path, json=body)
-        except (httpx2.TransportError, TimeoutError) as error:
+                return await self._request(method, path, body)
+        except TimeoutError as error:
+            raise ServerLost from error
+
+    async def _request(self, method: str, path: str, body: Mapping[str, object] | None) -> bytes:
+        self._require_open()
+        try:
+            response = await self._http.request(method, path, json=body)
+        except httpx2.TransportError as error:
             raise ServerLost from error
         if response.is_error:
             raise _translated(response.status_code, response.content)

@@ -13,7 +13,9 @@ class ServerSettings:
     """How the child is to run the model.
 
     ``context_tokens`` is what each slot holds. ``api_key`` is what every request must show; it travels here
-    because arguments and environments can be read by others.
+    because arguments and environments can be read by others. ``embedding`` has the model turn text into
+    vectors instead of continuing it, by its own way of making one vector of its tokens' or else by their
+    mean when ``mean_pooling`` is set. ``niceness`` is how far the process steps back behind others, 0 to 19.
     """
 
     model_file: str
@@ -23,6 +25,9 @@ class ServerSettings:
     threads: int
     gpu_layers: int
     api_key: str = ""
+    embedding: bool = False
+    mean_pooling: bool = False
+    niceness: int = 0
 
     def to_line(self) -> bytes:
         """Return the settings as they travel."""

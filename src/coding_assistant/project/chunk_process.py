@@ -56,9 +56,10 @@ class ChunkProcess:
         memory_bytes: int = MEMORY_BYTES,
         target_characters: int = TARGET_CHARACTERS,
         patience_seconds: float = PATIENCE_SECONDS,
+        niceness: int = 0,
     ) -> None:
         self._deadline_seconds = deadline_seconds
-        self._arguments = (str(deadline_seconds), str(memory_bytes), str(target_characters))
+        self._arguments = tuple(map(str, (deadline_seconds, memory_bytes, target_characters, niceness)))
         self._target_characters = target_characters
         self._child: _Child | None = None
         self._failures: list[PurePosixPath] = []
@@ -314,8 +315,9 @@ _PROOF = SourceFile(PurePosixPath("proof.py"), "def proof():\n    pass\n", "", "
 # --- The child --------------------------------------------------------------------------------------
 
 
-def main(deadline_seconds: float, memory_bytes: int, target_characters: int) -> None:
+def main(deadline_seconds: float, memory_bytes: int, target_characters: int, niceness: int = 0) -> None:
     """Answer requests until the input ends. Any failure is this process's end: the parent sees that."""
+    os.nice(niceness)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to hear
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process even inside the parser
     if sys.platform == "linux":  # elsewhere setting it is an error
@@ -338,4 +340,4 @@ def _say(line: bytes) -> None:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(float(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))

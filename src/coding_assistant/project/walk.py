@@ -9,9 +9,9 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
@@ -33,6 +33,7 @@ ALWAYS_IGNORED_FOLDERS = MappingProxyType(
 # In a folder of any name: a virtual environment was installed here.
 _ENVIRONMENT_MARKER = "pyvenv.cfg"
 
+EXCLUDE_FILE = PurePosixPath(".git/info/exclude")
 # The largest known ignore file has some hundred kilobytes; more is an attempt to keep us busy.
 _LARGEST_IGNORE_FILE_BYTES = 1 << 20
 
@@ -60,20 +61,38 @@ def open_root(path: Path) -> Path:
     raise InvalidProject(message, hint=hint)
 
 
-def walk(root: Path) -> Iterator[FoundFile | SkippedFile]:
+def walk(root: Path, *, only: Collection[PurePosixPath] | None = None) -> Iterator[FoundFile | SkippedFile]:
     """Yield the files below the root in the order of their paths, without reading them.
 
     Ignore files count at every level, as git has it, and so does the root's ``.git/info/exclude``; what
     lies above the root does not. An ignored folder is yielded once, not its files. Between two steps
     nothing is open, so the iterator can be left at any point.
+
+    With ``only`` it yields of the same entries just those that are one of these paths, lie below one, or lie
+    above one (a folder that is passed over). It looks at nothing else but the ignore files on the way.
     """
-    pending: list[FoundFile | SkippedFile | _Visit] = [_Visit((), _root_rules(root))]
+    wanted = _Wanted(is_everything=True) if only is None else _Wanted.of(only)
+    pending: list[FoundFile | SkippedFile | _Visit] = [_Visit(PurePosixPath(), (), _root_rules(root), wanted)]
     while pending:
         item = pending.pop()
         if isinstance(item, _Visit):
             pending.extend(reversed(_list_folder(root, item)))
         else:
             yield item
+
+
+def affected(path: PurePosixPath) -> PurePosixPath:
+    """Return the file or folder to look at when this one has changed: it may hold rules for a folder.
+
+    That is the root for whatever cannot be looked at alone.
+    """
+    is_inside = not path.is_absolute() and ".." not in path.parts
+    # A name that had to be spelt out would not be found under that spelling.
+    is_known = is_inside and all(part.isprintable() for part in path.parts)
+    if not is_known or path == EXCLUDE_FILE:
+        return PurePosixPath()
+    holds_rules = path.name in IGNORE_FILE_NAMES or path.name == _ENVIRONMENT_MARKER
+    return path.parent if holds_rules else path
 
 
 def find(root: Path, path: PurePosixPath) -> FoundFile | None:
@@ -124,12 +143,41 @@ def _text_and_language(path: PurePosixPath, text: str) -> tuple[str, str | None]
 # --- Walking ----------------------------------------------------------------------------------
 
 
+@dataclass(slots=True)
+class _Wanted:
+    """What is wanted of a folder: everything, or some names, and of each its own part."""
+
+    is_everything: bool = False
+    names: dict[str, "_Wanted"] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, paths: Iterable[PurePosixPath]) -> "_Wanted":
+        wanted = cls()
+        for path in paths:
+            if path.is_absolute() or ".." in path.parts:  # nothing that a walk could come by
+                continue
+            inner = wanted
+            for part in path.parts:
+                inner = inner.names.setdefault(part, cls())
+            inner.is_everything = True
+        return wanted
+
+    def of_name(self, name: str) -> "_Wanted | None":
+        """Return what is wanted of what has this name in the folder; None for nothing."""
+        return self if self.is_everything else self.names.get(name)
+
+
 @dataclass(frozen=True, slots=True)
 class _Visit:
-    """A folder still to be listed, and the rules that hold in it, the weakest first."""
+    """A folder still to be listed, the rules that hold in it, the weakest first, and what is wanted of it.
 
+    Its path is kept because making one from its parts takes twice as long as adding a name.
+    """
+
+    path: PurePosixPath
     parts: tuple[str, ...]
     rules: tuple[IgnoreRules, ...]
+    wanted: _Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,20 +197,41 @@ class _NotRegular(OSError):
 def _list_folder(root: Path, visit: _Visit) -> list[FoundFile | SkippedFile | _Visit]:
     try:
         with _open_folder(root, visit.parts) as folder:
-            entries = _entries(folder)
+            entries = _entries(folder, visit.wanted)
     except OSError as error:
-        return [SkippedFile(_path(visit.parts), _reason_of(error))]
+        return [SkippedFile(visit.path, _reason_of(error))]
     names = {entry.name for entry in entries}
     if visit.parts and _ENVIRONMENT_MARKER in names:
-        return [SkippedFile(_path(visit.parts), SkipReason.IGNORED)]
+        return [SkippedFile(visit.path, SkipReason.IGNORED)]
     own_rules = (_folder_rules(root, (*visit.parts, name)) for name in IGNORE_FILE_NAMES if name in names)
-    inner = _Visit(visit.parts, (*visit.rules, *(rules for rules in own_rules if rules is not None)))
-    return [_judge(entry, inner) for entry in sorted(entries, key=lambda entry: entry.name)]
+    rules = (*visit.rules, *(rules for rules in own_rules if rules is not None))
+    inner = _Visit(visit.path, visit.parts, rules, visit.wanted)
+    return [
+        _judge(entry, inner, wanted)
+        for entry in sorted(entries, key=lambda entry: entry.name)
+        if (wanted := visit.wanted.of_name(entry.name)) is not None
+    ]
 
 
-def _entries(folder: int) -> list[_Entry]:
+def _entries(folder: int, wanted: _Wanted) -> list[_Entry]:
+    """Return what is in a folder; of one that is not wanted whole, what is wanted and what rules there."""
+    if not wanted.is_everything:
+        names = {*wanted.names, *IGNORE_FILE_NAMES, _ENVIRONMENT_MARKER}
+        return [entry for name in names if (entry := _named_entry(folder, name)) is not None]
     with os.scandir(folder) as listing:
         return [_entry(each) for each in listing]
+
+
+def _named_entry(folder: int, name: str) -> _Entry | None:
+    try:
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except (OSError, ValueError):  # ValueError: no name that a file could have
+        return None
+    if stat.S_ISLNK(status.st_mode):
+        return _Entry(name, obstacle=SkipReason.LINK)
+    if stat.S_ISDIR(status.st_mode):
+        return _Entry(name, is_folder=True)
+    return _Entry(name, stamp=_stamp(status)) if stat.S_ISREG(status.st_mode) else _Entry(name)
 
 
 def _entry(entry: os.DirEntry[str]) -> _Entry:
@@ -183,14 +252,16 @@ def _stamp(status: os.stat_result) -> FileStamp:
     return FileStamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _judge(entry: _Entry, visit: _Visit) -> FoundFile | SkippedFile | _Visit:
+def _judge(entry: _Entry, visit: _Visit, wanted: _Wanted) -> FoundFile | SkippedFile | _Visit:
     parts = (*visit.parts, entry.name)
-    path = _path(parts)
+    path = visit.path / _printable(entry.name)
     if path.name != entry.name:  # something in it had to be spelt out
         return SkippedFile(path, SkipReason.ENCODING)
     if entry.is_folder:
         is_hidden = entry.name in ALWAYS_IGNORED_FOLDERS or is_ignored(visit.rules, parts, is_folder=True)
-        return SkippedFile(path, SkipReason.IGNORED) if is_hidden else _Visit(parts, visit.rules)
+        return (
+            SkippedFile(path, SkipReason.IGNORED) if is_hidden else _Visit(path, parts, visit.rules, wanted)
+        )
     # Secrets come first: no ``!`` in an ignore file brings them back.
     if secrets.is_secret_path(path):
         return SkippedFile(path, SkipReason.SECRET)
@@ -203,15 +274,10 @@ def _judge(entry: _Entry, visit: _Visit) -> FoundFile | SkippedFile | _Visit:
     return FoundFile(path, entry.stamp) if reason is None else SkippedFile(path, reason)
 
 
-def _path(parts: Sequence[str]) -> PurePosixPath:
-    """Return the path of the names, in one printable line.
-
-    Bytes that are not UTF-8 and control characters are spelt out.
-    """
-    return PurePosixPath(*map(_printable, parts))
-
-
 def _printable(name: str) -> str:
+    """Return the name on one line: bytes that are not UTF-8 and control characters are spelt out."""
+    if name.isprintable():  # nearly every name; half the time of a walk went into spelling them
+        return name
     text = os.fsencode(name).decode(errors="backslashreplace")
     return _CONTROL_CHARACTER.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
@@ -220,7 +286,7 @@ def _printable(name: str) -> str:
 
 
 def _root_rules(root: Path) -> tuple[IgnoreRules, ...]:
-    exclude = _folder_rules(root, (".git", "info", "exclude"), depth=0)
+    exclude = _folder_rules(root, EXCLUDE_FILE.parts, depth=0)
     return (exclude,) if exclude is not None else ()
 
 
