@@ -36,6 +36,10 @@ class Embedder(Protocol):
         """Return the vector of a question, of length 1 or all zeros."""
         ...
 
+    def close(self) -> None:
+        """End whatever runs the model. The embedder is not used again."""
+        ...
+
 
 class Engine(Protocol):
     """A language model that reads tokens and writes text.

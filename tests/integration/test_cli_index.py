@@ -58,6 +58,23 @@ def test_index_counts_and_its_status_changes_nothing(command: Command) -> None:
     assert "1 file" in command.run("index", "--status").output
 
 
+def test_the_status_names_what_is_not_as_it_should_be(command: Command) -> None:
+    for number in range(25):
+        (command.directory / f"latin{number:02}.py").write_bytes(b"name = '\xe9'\n")
+    (command.directory / "picture.png").write_bytes(b"\x89PNG\0\0")
+    assert command.run("index").status == 0
+    printed = command.run("index", "--status").output
+    assert "latin00.py" in printed
+    assert "not UTF-8" in printed
+    assert "latin24.py" not in printed
+    assert "5 more" in printed
+    assert "picture.png" not in printed
+    problems = json.loads(command.run("index", "--status", "--json").output)["problems"]
+    assert len(problems) == 26
+    assert {"path": "latin24.py", "reason": "not UTF-8"} in problems
+    assert {"path": "picture.png", "reason": "binary"} in problems
+
+
 def test_a_reader_that_leaves_is_no_error(command: Command) -> None:
     with command.started("search", "session", "-n", "100") as process:
         assert process.stdout is not None

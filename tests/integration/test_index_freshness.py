@@ -15,7 +15,7 @@ import pytest
 
 from coding_assistant.domain import FilesCompared, FileSkipped, SkipReason
 from coding_assistant.index.build import index_fingerprint, update
-from coding_assistant.index.search import search
+from coding_assistant.index.search import Searcher
 from coding_assistant.index.store import ProjectIndex
 from support.indexing import an_hour_later_ns, bring_settled, bring_up_to_date, paths_found
 
@@ -239,7 +239,7 @@ def test_what_was_cut_without_its_syntax_is_counted_and_cut_again(
     assert (stats.files, stats.degraded, paths_found(index, "zebra")) == (2, 2, {"kept.py"})
     stats = bring_settled(index, root)
     assert (stats.changed, stats.degraded) == (2, 0)
-    assert [hit.chunk.symbol for hit in search(index, "zebra", limit=1)] == ["kept"]
+    assert [hit.chunk.symbol for hit in Searcher(index).search("zebra", limit=1)] == ["kept"]
     assert _files_to_read(index, root) == 0
 
 

@@ -13,14 +13,14 @@ _UPDATER = """
 import sys
 from pathlib import Path
 from coding_assistant.index.build import index_fingerprint, update
-from coding_assistant.index.search import search
+from coding_assistant.index.search import Searcher
 from coding_assistant.index.store import ProjectIndex
 
 file, root = map(Path, sys.argv[1:])
 index = ProjectIndex.open(file, fingerprint=index_fingerprint())
 for _ in range(3):
     for event in update(index, root):
-        search(index, "zebra crossing", limit=5)
+        Searcher(index).search("zebra crossing", limit=5)
 index.close()
 """
 _FILES = 60

@@ -24,6 +24,7 @@ from coding_assistant.contract import (
     QueryResponse,
     StreamEvent,
 )
+from coding_assistant.domain import SearchMode
 
 
 class AnsweringCalls:
@@ -82,7 +83,9 @@ class AnsweringCalls:
     def index(self, project: str) -> AsyncGenerator[IndexingEvent | IndexReport, None]:
         _unscripted()
 
-    async def search(self, query: str, *, project: str, limit: int) -> list[HitView]:
+    async def search(
+        self, query: str, *, project: str, limit: int, mode: SearchMode = SearchMode.HYBRID
+    ) -> list[HitView]:
         _unscripted()
 
     async def models(self) -> list[ModelView]:

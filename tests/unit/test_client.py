@@ -18,6 +18,7 @@ from coding_assistant.contract import (
     StreamEvent,
     TextEvent,
 )
+from coding_assistant.domain import Indexed, SearchMode
 from coding_assistant.errors import (
     CodingAssistantError,
     ConversationElsewhere,
@@ -164,7 +165,7 @@ async def test_nobody_there_is_not_ready() -> None:
 
 
 async def test_an_index_tells_its_progress_and_ends_with_the_report() -> None:
-    progress = IndexingEvent(done=1, total=2)
+    progress = IndexingEvent(what=Indexed.VECTORS, done=1, total=2)
     report = IndexReport(project="p", files=2, chunks=5, changed=2, removed=0, skipped={}, seconds=0.5)
     answers = [event_stream((1, "indexing", progress), (2, "finished", report))]
     async with scripted_server(answers) as server, RemoteAssistant(server.url) as remote:
@@ -192,14 +193,14 @@ async def test_what_is_asked_for_reaches_the_server() -> None:
         answer(200, b"# Where?\n", content_type="text/markdown"),
     ]
     async with scripted_server(answers) as server, RemoteAssistant(server.url) as remote:
-        assert await remote.search("a & b", project="p", limit=3) == [views.hit()]
+        assert await remote.search("a & b", project="p", limit=3, mode=SearchMode.TEXT) == [views.hit()]
         assert await remote.conversations(containing="why?") == [views.conversation()]
         patch = ConversationPatch(pinned=True)
         assert await remote.change_conversation("c", patch) == views.conversation()
         await remote.cancel("g")
         assert await remote.export_conversation("c", form="md") == "# Where?\n"
     assert [(request.method, request.target) for request in server.received] == [
-        ("GET", "/search?q=a+%26+b&project=p&limit=3"),
+        ("GET", "/search?q=a+%26+b&project=p&limit=3&mode=text"),
         ("GET", "/chat/conversations?containing=why%3F"),
         ("PATCH", "/chat/conversation/c"),
         ("DELETE", "/chat/generation/g"),

@@ -64,6 +64,21 @@ def test_a_value_out_of_bounds_is_an_error_that_names_the_variable(
 
 
 @pytest.mark.parametrize(
+    "value", ["static", "none", "sentence-transformers:~/a/b:c", "~/Some Folder/bge.Q8_0.GGUF"]
+)
+def test_an_embedder_is_named_by_kind_or_file(home: Path, value: str) -> None:
+    environment = {"CODING_ASSISTANT_HOME": str(home), "CODING_ASSISTANT_EMBEDDER": value}
+
+    assert load_settings(environment, {}).embedder == value
+
+
+@pytest.mark.parametrize("value", ["statik", "sentence-transformers", "sentence-transformers:", "model.onnx"])
+def test_an_embedder_of_no_kind_is_an_error_that_lists_the_kinds(home: Path, value: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"embedder .*static, none, .*\.gguf, .*sentence-transformers:"):
+        load_settings({"CODING_ASSISTANT_HOME": str(home), "CODING_ASSISTANT_EMBEDDER": value}, {})
+
+
+@pytest.mark.parametrize(
     ("name", "content"),
     [
         ("config.toml", b"slots = = 2"),

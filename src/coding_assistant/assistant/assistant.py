@@ -37,7 +37,7 @@ from coding_assistant.errors import (
 )
 from coding_assistant.inference.slots import SlotTable
 from coding_assistant.project import walk
-from coding_assistant.protocols import Engine
+from coding_assistant.protocols import Embedder, Engine
 from coding_assistant.settings import Settings
 
 
@@ -66,7 +66,7 @@ class AsyncAssistant(ConversationCalls):
         self._engine = engine
         self._answering: Answering | None = None
         self._wiring = anyio.Lock()
-        self._embedder = make_embedder(settings)
+        self._embedder: Embedder | None = None
         self._codes: dict[Path, ProjectCode] = {}
         self._asked_about: dict[Path, ProjectCode] = {}
         self._default_project: Project | None = None
@@ -122,6 +122,8 @@ class AsyncAssistant(ConversationCalls):
             await self._answering.engine.close()
         for code in self._codes.values():
             await code.close()
+        if self._embedder:
+            await to_thread.run_sync(self._embedder.close)
 
     # --- Questions ----------------------------------------------------------------------------
 
@@ -261,6 +263,8 @@ class AsyncAssistant(ConversationCalls):
 
     def code(self, root: Path) -> ProjectCode:
         """Return the code of a folder; there is one for each."""
+        if not self._codes:  # not sooner: what needs no code works without an embedder's model
+            self._embedder = make_embedder(self._settings)
         if root not in self._codes:
             self._codes[root] = project_code(self._settings, root, self._embedder)
         return self._codes[root]

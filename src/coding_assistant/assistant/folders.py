@@ -25,11 +25,12 @@ async def index_folder(
                 yield contract.IndexingEvent.of(step)
 
 
-async def next_change(code: ProjectCode) -> None:
-    """Return as soon as a folder that is watched has changed."""
+async def next_change(code: ProjectCode) -> AsyncGenerator[None, None]:
+    """Yield once, as soon as a folder that is watched has changed."""
     while not code.is_due:  # noqa: ASYNC110  -- it is told by a thread that knows no event loop
         await anyio.sleep(LOOK_SECONDS)
     await anyio.sleep(LOOK_SECONDS)  # changes that follow each other as quickly are one
+    yield
 
 
 async def search_folder(

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from anyio import to_thread
+
 from coding_assistant.chat.project_code import ProjectCode
 from coding_assistant.data_directory import DataDirectory
 from coding_assistant.domain import ModelSpec
@@ -90,8 +92,11 @@ async def open_project_code(settings: Settings, folder: Path) -> AsyncGenerator[
     Raises ``InvalidProject`` or ``DataDirectoryUnusable``.
     """
     DataDirectory(settings.home).prepare()
-    code = project_code(settings, walk.open_root(folder), make_embedder(settings))
+    embedder = make_embedder(settings)
+    code = project_code(settings, walk.open_root(folder), embedder)
     try:
         yield code
     finally:
         await code.close()
+        if embedder:
+            await to_thread.run_sync(embedder.close)

@@ -48,7 +48,7 @@ class OpenFolder:
     state: IndexState | None
     problems: Callable[[], Awaitable[list[FileProblem]]]
     begin_watching: Callable[[], Awaitable[None]]
-    next_change: Callable[[], Awaitable[None]]
+    next_change: Callable[[], AsyncGenerator[None, None]]
     index: Callable[[], IndexEvents]
     search: Callable[[str, int, SearchMode], Awaitable[list[HitView]]]
 
@@ -126,7 +126,7 @@ def index(
         with suppress(KeyboardInterrupt):  # the ordinary end of watching, as of `serve`
             _print_change(output, opened.root, report, as_json=as_json)
             while True:
-                crossing.run(opened.next_change())
+                _await_change(crossing, opened)
                 report = _update(crossing, opened, side)
                 if report.changed or report.removed:
                     _print_change(output, opened.root, report, as_json=as_json)
@@ -170,6 +170,12 @@ def _update(crossing: Bridge, folder: OpenFolder, side: Screen) -> IndexReport:
                 case IndexReport():
                     return event
     raise AssertionError("an update of the index ends with its report")
+
+
+def _await_change(crossing: Bridge, folder: OpenFolder) -> None:
+    with closing(crossing.events(folder.next_change())) as events:
+        if next(events) is Interrupt.PRESSED:
+            raise KeyboardInterrupt
 
 
 def _print_report(output: Screen, root: Path, report: IndexReport, *, as_json: bool) -> None:

@@ -102,6 +102,10 @@ class SentenceTransformersEmbedder:
         row: Vectors = self._in_worker(self._encode_query, [text])[0]
         return row
 
+    def close(self) -> None:
+        """End the thread; the model goes with the embedder."""
+        self._worker.shutdown()
+
     def _in_worker(self, encode: Callable[[list[str]], NDArray[np.floating]], texts: list[str]) -> Vectors:
         try:
             rows = self._worker.submit(encode, texts).result().astype(np.float32)

@@ -93,6 +93,9 @@ class StaticEmbedder:
         row: Vectors = self._embed([" ".join(query_terms(text).terms)], self._query_weights)[0]
         return row
 
+    def close(self) -> None:
+        """Nothing runs, so there is nothing to end."""
+
     def _embed(self, texts: Sequence[str], weights: Vectors) -> Vectors:
         """Return the normalised sums over words of weight x log(1 + count) x vector."""
         rows_of = self._rows_of

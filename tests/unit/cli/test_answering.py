@@ -19,7 +19,7 @@ from coding_assistant.contract import (
     SourcesEvent,
     TextEvent,
 )
-from coding_assistant.domain import Finish
+from coding_assistant.domain import Finish, Indexed
 from coding_assistant.errors import EngineDied
 from support import views
 from support.answering_calls import AnsweringCalls
@@ -28,7 +28,7 @@ REQUEST = QueryRequest(query="Where is it decided?")
 
 BEFORE_TEXT: list[EventData] = [
     views.STARTED,
-    IndexingEvent(done=1, total=2),
+    IndexingEvent(what=Indexed.FILES, done=1, total=2),
     LoadingEvent(model="a-model"),
     SourcesEvent(sources=[views.source()]),
     ReadingEvent(done=10, total=100, cached=0, remaining_seconds=3.0),

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from coding_assistant.domain import Chunk, Hit
 from coding_assistant.index.ranking import (
     FILE_WEIGHTS,
+    SOURCE_WEIGHTS,
     Candidate,
     Weights,
     one_per_file_first,
@@ -19,12 +20,62 @@ def _candidate(path: str, text: float = 1.0, *, symbol: str | None = None, line:
     return Candidate(Chunk(PurePosixPath(path), line, line, "text", "python", symbol), text)
 
 
+def _found(path: str, *, text: float = 0.0, vector: float = 0.0, named: float = 0.0) -> Candidate:
+    return Candidate(Chunk(PurePosixPath(path), 1, 1, "text"), text, vector, named)
+
+
 def _order(query: str, *candidates: Candidate, weights: Weights = FILE_WEIGHTS) -> list[str]:
     return [hit.chunk.location for hit in rank(query_terms(query), candidates, weights=weights)]
 
 
 def test_without_other_evidence_the_text_decides() -> None:
     assert _order("x", _candidate("a.py", 0.5), _candidate("b.py", 0.9)) == ["b.py:1-1", "a.py:1-1"]
+
+
+def test_equals_stand_in_the_order_of_their_places() -> None:
+    of_file = [_candidate("b.py", 0.5, line=line) for line in (10, 9, 1)]
+    candidates = [_candidate("c.py"), *of_file, _candidate("a.py")]
+    order = _order("x", *candidates)
+    assert [location for location in order if location[0] in "ac"] == ["a.py:1-1", "c.py:1-1"]
+    assert [location for location in order if location[0] == "b"] == ["b.py:1-1", "b.py:9-9", "b.py:10-10"]
+
+
+def test_words_and_vectors_count_alike_and_together_for_more() -> None:
+    words, vector, both = (
+        _found("a.py", text=0.8),
+        _found("b.py", vector=0.8),
+        _found("c.py", text=0.5, vector=0.5),
+    )
+    hits = rank(query_terms("x"), [words, vector, both], weights=FILE_WEIGHTS)
+    assert [hit.chunk.location for hit in hits] == ["c.py:1-1", "a.py:1-1", "b.py:1-1"]
+    assert hits[1].score == hits[2].score
+    assert (hits[1].why["text"], hits[2].why["vector"]) == (0.8, 0.8)
+
+
+@pytest.mark.parametrize("best", [0.1, 1.0, 1.9])
+def test_other_evidence_weighs_as_much_however_relevant_the_best_is(best: float) -> None:
+    hits = rank(
+        query_terms("Session"),
+        [_found("a.py", text=best / 2, vector=best / 2), _candidate("b.py", best / 4, symbol="Session")],
+        weights=SOURCE_WEIGHTS,
+    )
+    why = {hit.chunk.path.name: hit.why for hit in hits}
+    assert (why["a.py"]["text"], why["a.py"]["vector"]) == pytest.approx((0.5, 0.5))
+    assert why["b.py"]["text"] == pytest.approx(0.25)
+    assert why["b.py"]["definition"] == SOURCE_WEIGHTS.definition
+
+
+@pytest.mark.parametrize("weights", [FILE_WEIGHTS, SOURCE_WEIGHTS])
+def test_a_named_line_comes_before_all_likeness(weights: Weights) -> None:
+    likely = _found("a.py", text=1.0, vector=1.0)
+    line, file = _found("tests/test_b.py", named=1.0), _found("tests/test_c.py", named=0.25)
+    order = _order("x", file, likely, line, weights=weights)
+    assert order == ["tests/test_b.py:1-1", "a.py:1-1", "tests/test_c.py:1-1"]
+
+
+def test_what_is_named_loses_nothing_for_its_place() -> None:
+    named = rank(query_terms("x"), [_found("tests/test_a.py", text=0.5, named=0.25)], weights=FILE_WEIGHTS)
+    assert "place" not in named[0].why
 
 
 @pytest.mark.parametrize(
@@ -70,6 +121,24 @@ def test_a_file_that_matches_throughout_comes_first() -> None:
     assert _order("x", _candidate("b.py", 0.82), *many)[0] == "a.py:1-1"
 
 
+def test_a_file_that_matches_throughout_is_shown_by_its_best_chunk() -> None:
+    chunks = [_candidate("a.py", text, line=line) for line, text in [(1, 0.5), (2, 0.9), (3, 0.6)]]
+    hits = rank(query_terms("x"), [*chunks, _candidate("b.py", 1.0)], weights=FILE_WEIGHTS)
+    of_files = {hit.chunk.location: hit.why["file"] for hit in hits if "file" in hit.why}
+    assert of_files == {
+        "a.py:2-2": FILE_WEIGHTS.coherence,
+        "b.py:1-1": pytest.approx(FILE_WEIGHTS.coherence / 2),
+    }
+
+
+def test_a_file_matches_throughout_by_vectors_as_well() -> None:
+    candidates = [_found("a.py", vector=0.8), _found("b.py", text=0.4)]
+    hits = rank(query_terms("x"), candidates, weights=FILE_WEIGHTS)
+    assert [hit.why["file"] for hit in hits] == pytest.approx(
+        [FILE_WEIGHTS.coherence, FILE_WEIGHTS.coherence / 2]
+    )
+
+
 _OUT_OF_THE_WAY = [
     "tests/test_a.py",
     "pkg/a_test.go",
@@ -94,6 +163,48 @@ def test_places_that_seldom_answer_come_later(path: str) -> None:
 )
 def test_places_that_only_sound_like_those_do_not(path: str) -> None:
     assert _order("x", _candidate(path, 1.0), _candidate("zz.py", 0.9))[0] == f"{path}:1-1"
+
+
+@pytest.mark.parametrize(
+    ("original", "copy"),
+    [
+        ("src/a.ts", "lib/a.js"),
+        ("src/a.ts", "src/a.js"),
+        ("src/app/a.tsx", "build/app/a.js"),
+        ("packages/x/src/a.ts", "packages/x/esm/a.mjs"),
+        ("packages/x/src/a.ts", "packages/x/cjs/a.cjs"),
+        ("src/a.ts", "out/a.min.js"),
+        ("src/a.ts", "lib/a.d.ts"),
+    ],
+)
+def test_a_built_copy_comes_after_what_it_was_made_from(original: str, copy: str) -> None:
+    candidates = (_candidate(copy, 1.0), _candidate(original, 0.5))
+    assert _order("x", *candidates)[0] == f"{original}:1-1"
+    assert _order("where is x in the compiled code of declarations", *candidates)[0] == f"{copy}:1-1"
+
+
+@pytest.mark.parametrize(
+    ("path", "other"),
+    [
+        ("lib/a.js", "src/b.ts"),
+        ("packages/x/src/a.js", "packages/y/src/a.ts"),
+        ("lib/a.js", "lib/a.d.ts"),
+        ("src/a.ts", "src/a.test.ts"),
+        ("lib/a.js", "src/a.js"),
+    ],
+)
+def test_what_was_made_from_nothing_here_is_no_built_copy(path: str, other: str) -> None:
+    hits = rank(query_terms("x"), [_candidate(path), _candidate(other, 0.9)], weights=FILE_WEIGHTS)
+    assert hits[0].chunk.location == f"{path}:1-1"
+    assert "place" not in hits[0].why
+
+
+@pytest.mark.parametrize("path", ["a.pyi", "types/a.d.ts", "a.d.mts"])
+def test_declarations_come_later_unless_they_fit_much_better(path: str) -> None:
+    assert _order("x", _candidate(path, 1.0), _candidate("zz.py", 0.9))[0] == "zz.py:1-1"
+    assert _order("x", _candidate(path, 1.0), _candidate("zz.py", 0.3))[0] == f"{path}:1-1"
+    asked = "the declarations of x"
+    assert _order(asked, _candidate(path, 1.0), _candidate("zz.py", 0.9))[0] == f"{path}:1-1"
 
 
 @pytest.mark.parametrize(
@@ -122,13 +233,19 @@ def test_one_chunk_of_each_file_comes_before_a_second_of_any() -> None:
     ]
 
 
+_PATHS = ["a.py", "src/cookie.py", "tests/test_a.py", "README.md", "vendor/x.js", "src/y.ts", "lib/y.js"]
 _CANDIDATES = st.lists(
     st.builds(
-        _candidate,
-        st.sampled_from(["a.py", "src/cookie.py", "tests/test_a.py", "README.md", "vendor/x.js"]),
-        st.floats(0, 1),
-        symbol=st.sampled_from([None, "cookie", "Cookie", "Jar.cookie", "<>", ""]),
-        line=st.integers(1, 1_000),
+        Candidate,
+        st.builds(
+            lambda path, line, symbol: Chunk(PurePosixPath(path), line, line, "text", None, symbol),
+            st.sampled_from(_PATHS),
+            st.integers(1, 1_000),
+            st.sampled_from([None, "cookie", "Cookie", "Jar.cookie", "<>", ""]),
+        ),
+        text=st.floats(0, 1),
+        vector=st.floats(0, 1),
+        named=st.sampled_from([0.0, 0.0, 0.25, 1.0]),
     ),
     max_size=12,
     unique_by=lambda candidate: candidate.chunk,

@@ -9,15 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coding_assistant.domain import Chunk, ChunkKind, ContextLine, FileStamp, SkipReason, SourceFile
-from coding_assistant.index.store import (
-    Batch,
-    ColumnWeights,
-    Counts,
-    IndexedFile,
-    PassedOver,
-    ProjectIndex,
-    TextMatch,
-)
+from coding_assistant.index.known_files import Counts, PassedOver
+from coding_assistant.index.matching import ColumnWeights
+from coding_assistant.index.store import Batch, IndexedFile, ProjectIndex
 from coding_assistant.terms import query_terms
 
 _EVEN = ColumnWeights(path=1.0, symbol=1.0, body=1.0)
@@ -44,12 +38,15 @@ def _indexed(name: str, *texts: str, symbol: str | None = None, size: int = 1) -
     return IndexedFile.of(file, FileStamp(size, 7, 8), chunks)
 
 
-def _match(index: ProjectIndex, query: str, weights: ColumnWeights = _EVEN) -> list[TextMatch]:
-    return index.match(query_terms(query), weights=weights, limit=10)
+def _match(index: ProjectIndex, query: str, weights: ColumnWeights = _EVEN) -> list[Chunk]:
+    """Return the chunks that match, best first."""
+    found = index.match(query_terms(query), weights=weights, limit=10)
+    chunks = index.chunks([each.id for each in found])
+    return [chunks[each.id] for each in found]
 
 
-def _paths(matches: list[TextMatch]) -> list[str]:
-    return [match.chunk.path.as_posix() for match in matches]
+def _paths(chunks: list[Chunk]) -> list[str]:
+    return [chunk.path.as_posix() for chunk in chunks]
 
 
 def _check_integrity(file: Path) -> None:
@@ -65,7 +62,7 @@ def _check_integrity(file: Path) -> None:
 def test_a_chunk_comes_back_as_it_went_in(index: ProjectIndex) -> None:
     stored = _indexed("src/a.py", "def max_age(self):\n    return 'é\t' ", symbol="Cookie.max_age")
     index.write(Batch(files=[stored]))
-    assert [match.chunk for match in _match(index, "max_age")] == list(stored.chunks)
+    assert _match(index, "max_age") == list(stored.chunks)
 
 
 def test_a_chunk_keeps_its_context_and_is_found_by_what_it_lies_in(index: ProjectIndex) -> None:
@@ -74,7 +71,7 @@ def test_a_chunk_keeps_its_context_and_is_found_by_what_it_lies_in(index: Projec
     chunk = Chunk(path, 3, 4, "    def send(self):\n        ...", "python", "Cookie.send", context=context)
     file = SourceFile(path, "", "digest", "python")
     index.write(Batch(files=[IndexedFile.of(file, FileStamp(1, 2, 3), [chunk])]))
-    assert [match.chunk for match in _match(index, "morsel")] == [chunk]
+    assert _match(index, "morsel") == [chunk]
     assert _match(index, "clear") == []
 
 
@@ -104,7 +101,7 @@ def test_the_weights_say_which_column_counts(index: ProjectIndex) -> None:
 
 def test_scores_fall_and_are_positive(index: ProjectIndex) -> None:
     index.write(Batch(files=[_indexed(f"{n}.py", "retry " * n + "filler " * 9) for n in range(1, 9)]))
-    scores = [match.score for match in _match(index, "retry")]
+    scores = [match.score for match in index.match(query_terms("retry"), weights=_EVEN, limit=10)]
     assert scores == sorted(scores, reverse=True)
     assert all(score > 0 for score in scores)
 

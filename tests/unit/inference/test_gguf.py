@@ -38,6 +38,7 @@ def test_a_header_tells_the_models_shape_and_size(model: Path) -> None:
         kv_heads=KV_HEADS,
         head_size=EMBEDDING // HEADS,
         kv_bytes_per_token=2 * LAYERS * KV_HEADS * (EMBEDDING // HEADS) * 2,
+        pooling=0,
         vocabulary_size=len(TOKENS),
         chat_template="{{ messages }}",
         tensor_bytes=TENSOR_BYTES,

@@ -15,6 +15,7 @@ from coding_assistant.contract import (
     StreamEvent,
     TextEvent,
 )
+from coding_assistant.domain import Indexed
 from coding_assistant.errors import EngineDied, ModelMissing
 from coding_assistant.web import streaming
 from coding_assistant.web.problems import answer_with_problems
@@ -175,7 +176,7 @@ async def test_the_rest_of_an_answer_may_be_nothing_yet() -> None:
 
 
 async def index_events() -> AsyncGenerator[IndexingEvent | IndexReport, None]:
-    yield IndexingEvent(done=1, total=2)
+    yield IndexingEvent(what=Indexed.FILES, done=1, total=2)
     yield REPORT
 
 
