@@ -28,6 +28,11 @@ class Embedder(Protocol):
         """The length of every vector."""
         ...
 
+    @property
+    def is_instant(self) -> bool:
+        """Whether hundreds of texts take no time that anybody notices: a question may then wait for them."""
+        ...
+
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         """Return a row for each text, of length 1, or all zeros for a text in which it knows no word."""
         ...

@@ -29,6 +29,10 @@ class HashingEmbedder:
     def dimensions(self) -> int:
         return self._dimensions
 
+    @property
+    def is_instant(self) -> bool:
+        return True
+
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         self.texts += texts
         return np.array([self._embed(text) for text in texts], np.float32).reshape(-1, self._dimensions)

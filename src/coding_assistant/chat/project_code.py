@@ -27,7 +27,7 @@ from coding_assistant.domain import (
     SearchMode,
     SourceFile,
 )
-from coding_assistant.errors import Conflict
+from coding_assistant.errors import Conflict, InvalidRequest
 from coding_assistant.index import build
 from coding_assistant.index.embed import embed_missing
 from coding_assistant.index.known_files import Counts, FileProblem
@@ -141,7 +141,15 @@ class ProjectCode:
         return await to_thread.run_sync(lambda: self._open().problems())
 
     async def search(self, query: str, *, limit: int, mode: SearchMode = SearchMode.HYBRID) -> list[Hit]:
-        """Return a result list for a reader, best first; each hit is what its file holds now."""
+        """Return a result list for a reader, best first; each hit is what its file holds now.
+
+        ``InvalidRequest``: vectors are to be searched, and there is no embedder.
+        """
+        if mode is SearchMode.VECTOR and self._embedder is None:
+            raise InvalidRequest(
+                "There are no vectors to search: the setting embedder is none.",
+                hint="Search by words (--mode text), or set embedder to static.",
+            )
         return await self._current_hits(lambda searcher: searcher.search(query, limit=limit, mode=mode))
 
     async def find_sources(self, query: str, *, context: str = "", limit: int) -> list[Hit]:

@@ -84,6 +84,11 @@ class SentenceTransformersEmbedder:
         """The length of every vector. Loads the model."""
         return int(self.embed_query("x").size)
 
+    @property
+    def is_instant(self) -> bool:
+        """A dozen texts a second, or less."""
+        return False
+
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         """Return a row for each text, of length 1, or all zeros for a blank one."""
         rows = np.zeros((len(texts), self.dimensions), np.float32)

@@ -80,6 +80,11 @@ class StaticEmbedder:
         """The length of every vector."""
         return int(self._vectors.shape[1])
 
+    @property
+    def is_instant(self) -> bool:
+        """Thousands of texts a second."""
+        return True
+
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         """Return a row for each text, of length 1, or all zeros for a text without a known word."""
         rows = np.zeros((len(texts), self.dimensions), np.float32)

@@ -45,7 +45,7 @@ def narrowed(hits: Sequence[Hit], query: str, *, embedder: Embedder | None) -> l
     """Return excerpts of the best hits, those first that say most on the question, then the other hits.
 
     An excerpt is a chunk of fewer lines. The scores of the other hits are scaled as those of the excerpts'
-    chunks are, so that the whole list descends.
+    chunks are, so that the whole list descends. Of an embedder that takes its time nothing is asked here.
     """
     near = list(takewhile(lambda hit: hit.score > 0, hits[:_CHUNKS]))
     excerpts = [_Excerpt(hit, part) for hit in near for part in _parts(hit.chunk)]
@@ -90,7 +90,9 @@ def _rescored(hit: Hit, chunk: Chunk, *, scale: float, lines: float = 0.0) -> Hi
 def _relevance(chunks: Sequence[Chunk], query: str, embedder: Embedder | None) -> list[float]:
     """Return how much each says on the question, 1 for the most, by its words and its vector."""
     by_text = _text_scores(chunks, query_terms(query))
-    by_vector = _vector_scores(chunks, query, embedder) if embedder else [0.0] * len(chunks)
+    by_vector = (
+        _vector_scores(chunks, query, embedder) if embedder and embedder.is_instant else [0.0] * len(chunks)
+    )
     both = [text + _VECTOR_WEIGHT * vector for text, vector in zip(by_text, by_vector, strict=True)]
     most = max(both) or 1.0
     return [score / most for score in both]

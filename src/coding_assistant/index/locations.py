@@ -54,8 +54,10 @@ def _locations(words: Sequence[str]) -> Iterator[NamedLocation]:
 
 
 def _line_after(words: Sequence[str], position: int, *, is_next: bool) -> str | None:
-    """Return the number in ``x.cs:line 12`` or in ``"x.py", line 12``."""
-    following = words[position + 1 : position + 3]
+    """Return the number in ``x.cs:line 12``, in ``"x.py", line 12`` or in ``x.php on line 12``."""
+    following = list(words[position + 1 : position + 4])
+    if not is_next and following[:1] == ["on"]:
+        del following[0]
     if not is_next and following[:1] != ["line"]:
         return None
     number = following[0 if is_next else 1 :][:1]

@@ -26,20 +26,21 @@ SELECT path, size FROM files WHERE language IS NOT NULL OR path COLLATE NOCASE I
 """
 
 
-def ids_at(connection: sqlite3.Connection, locations: Iterable[NamedLocation]) -> dict[int, bool]:
-    """Return the chunks at these places: with True those that hold a named line, else the named files' all.
+def ids_at(connection: sqlite3.Connection, locations: Iterable[NamedLocation]) -> dict[int, tuple[int, ...]]:
+    """Return the chunks at these places, each with its lines that are named.
 
-    Of a file whose line is named, only that line's chunk counts.
+    Of a file whose line is named, only that line's chunk counts; of one without a line, all chunks do.
     """
-    found: dict[int, bool] = {}
+    found: dict[int, tuple[int, ...]] = {}
     for location in locations:
         for path in _files_named(connection, location):
             if location.line is None:
                 rows = connection.execute(_IDS_OF_FILE, (path,))
             else:
                 rows = connection.execute(_ID_AT, (path, location.line, location.line))
+            lines = () if location.line is None else (location.line,)
             for (chunk_id,) in rows:
-                found[chunk_id] = found.get(chunk_id, False) or location.line is not None
+                found[chunk_id] = found.get(chunk_id, ()) + lines
     return found
 
 

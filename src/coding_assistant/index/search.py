@@ -5,7 +5,7 @@ a model to read: the best lines, however many of one file. What ranks the one we
 Two kinds of questions are answered from elsewhere: for the uses of a name, and about the project as a whole.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from coding_assistant.domain import Chunk, Hit, SearchMode
@@ -33,6 +33,9 @@ from coding_assistant.terms import query_terms
 _CANDIDATES = 200
 _COLUMNS = ColumnWeights(path=1.0, symbol=2.0, body=1.0)
 
+# A stack trace's line with what leads to it and what catches it.
+_LINES_AROUND = 6
+
 _OF_NAMED_FILE = 0.25  # a chunk of a file that is named, where a chunk of a named line counts 1
 
 
@@ -57,18 +60,19 @@ class Searcher:
         """
         embedder = None if mode is SearchMode.TEXT else self._embedder
         excerpts = narrowed(self._ranked(query, mode, SOURCE_WEIGHTS, context), query, embedder=embedder)
-        return self._with_special(query, excerpts)[:limit]
+        return _first(self._named_lines(query), self._with_special(query, excerpts))[:limit]
 
     def _with_special(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
         """Put before the hits what answers a question that no likeness of words or vectors would."""
-        special: list[Hit] = []
         if asked := uses_asked(query):
-            special = self._uses(asked)
-        elif asks_for_overview(query):
-            special = self._overview()
-        best = hits[0].score if hits else 0.0
-        raised = [replace(hit, score=hit.score + best, why={**hit.why, "asked for": best}) for hit in special]
-        return raised + [hit for hit in hits if not any(_overlap(hit.chunk, other.chunk) for other in raised)]
+            return _first(self._uses(asked), hits)
+        return _first(self._overview(), hits) if asks_for_overview(query) else list(hits)
+
+    def _named_lines(self, query: str) -> list[Hit]:
+        """Return the lines around those that a stack trace names, in the order of the trace."""
+        lines = self._index.ids_at(named_locations(query))
+        chunks = self._index.chunks([id_ for id_, named in lines.items() if named])
+        return [Hit(_around(chunks[id_], lines[id_]), 0.0) for id_ in lines if id_ in chunks]
 
     def _uses(self, asked: UsesAsked) -> list[Hit]:
         return uses(asked, self._ranked(f"`{asked.name}`", SearchMode.TEXT, SOURCE_WEIGHTS))
@@ -108,7 +112,7 @@ class Searcher:
             text |= index.text_scores(terms, others, weights=_COLUMNS)
         if vector is not None and nearest:
             others = (text.keys() | named.keys()) - similarity.keys()
-            similarity |= index.similarities(vector, others)
+            similarity |= index.similarities(vector, others)  # of many vectors some of the nearest are missed
         # What the last of the nearest has in common with the query, any chunk of the project has.
         text_shares = _shares(text, floor=0.0)
         vector_shares = _shares(similarity, floor=nearest[-1].score if nearest else 0.0)
@@ -133,6 +137,21 @@ def _shares(scores: Mapping[int, float], *, floor: float) -> dict[int, float]:
     if width <= 0.0:
         return {}
     return {id_: max(0.0, (score - floor) / width) for id_, score in scores.items()}
+
+
+def _first(special: Sequence[Hit], hits: Sequence[Hit]) -> list[Hit]:
+    """Return the special hits before the others, scores descending, without what they show already."""
+    best = hits[0].score if hits else 0.0
+    raised = [replace(hit, score=hit.score + best, why={**hit.why, "asked for": best}) for hit in special]
+    return raised + [hit for hit in hits if not any(_overlap(hit.chunk, other.chunk) for other in raised)]
+
+
+def _around(chunk: Chunk, lines: Collection[int]) -> Chunk:
+    """Return the part of a chunk that shows these lines and some around them."""
+    first = max(chunk.start_line, min(lines) - _LINES_AROUND)
+    last = min(chunk.end_line, max(lines) + _LINES_AROUND)
+    shown = chunk.text.split("\n")[first - chunk.start_line : last - chunk.start_line + 1]
+    return replace(chunk, start_line=first, end_line=last, text="\n".join(shown), context=())
 
 
 def _overlap(one: Chunk, other: Chunk) -> bool:

@@ -222,8 +222,8 @@ class ProjectIndex:
         with self._database.reading() as connection:
             return _chunks(connection, ids)
 
-    def ids_at(self, locations: Iterable[NamedLocation]) -> dict[int, bool]:
-        """Return the chunks at these places: with True those of a named line, else all of the named files."""
+    def ids_at(self, locations: Iterable[NamedLocation]) -> dict[int, tuple[int, ...]]:
+        """Return the chunks at these places, each with its lines that are named; none for a whole file's."""
         with self._database.reading() as connection:
             return lookup.ids_at(connection, locations)
 

@@ -92,6 +92,11 @@ class GgufEmbedder:
         """The length of every vector."""
         return self._header.embedding_length
 
+    @property
+    def is_instant(self) -> bool:
+        """A dozen texts a second, or less."""
+        return False
+
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         """Return a row for each text, of length 1, or all zeros for a blank one.
 

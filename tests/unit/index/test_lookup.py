@@ -23,11 +23,11 @@ def _fill(index: ProjectIndex, *names: str) -> None:
     write(index, *(cut(name, *_TEXTS) for name in names))
 
 
-def _at(index: ProjectIndex, *named: tuple[str, int | None]) -> dict[str, bool]:
-    """Return where the chunks stand that are found, and whether a line of each is named."""
+def _at(index: ProjectIndex, *named: tuple[str, int | None]) -> dict[str, tuple[int, ...]]:
+    """Return where the chunks stand that are found, each with its lines that are named."""
     found = index.ids_at(NamedLocation(PurePosixPath(path), line) for path, line in named)
     chunks = index.chunks(found.keys())
-    return {chunks[chunk_id].location: is_line for chunk_id, is_line in found.items()}
+    return {chunks[chunk_id].location: lines for chunk_id, lines in found.items()}
 
 
 def _files(index: ProjectIndex, path: str) -> set[str]:
@@ -37,7 +37,7 @@ def _files(index: ProjectIndex, path: str) -> set[str]:
 @pytest.mark.parametrize(("line", "location"), [(1, "1-2"), (2, "1-2"), (3, "3-4"), (6, "5-6")])
 def test_a_line_leads_to_the_chunk_that_holds_it(index: ProjectIndex, line: int, location: str) -> None:
     _fill(index, "src/a.py", "src/b.py")
-    assert _at(index, ("src/a.py", line)) == {f"src/a.py:{location}": True}
+    assert _at(index, ("src/a.py", line)) == {f"src/a.py:{location}": (line,)}
 
 
 def test_a_line_beyond_the_end_leads_nowhere(index: ProjectIndex) -> None:
@@ -48,15 +48,15 @@ def test_a_line_beyond_the_end_leads_nowhere(index: ProjectIndex) -> None:
 def test_a_file_leads_to_all_its_chunks(index: ProjectIndex) -> None:
     _fill(index, "src/a.py", "src/b.py")
     assert _at(index, ("a.py", None)) == {
-        "src/a.py:1-2": False,
-        "src/a.py:3-4": False,
-        "src/a.py:5-6": False,
+        "src/a.py:1-2": (),
+        "src/a.py:3-4": (),
+        "src/a.py:5-6": (),
     }
 
 
 def test_a_named_line_counts_whatever_else_names_its_file(index: ProjectIndex) -> None:
     _fill(index, "a.py")
-    expected = {"a.py:1-2": False, "a.py:3-4": True, "a.py:5-6": False}
+    expected = {"a.py:1-2": (), "a.py:3-4": (3,), "a.py:5-6": ()}
     assert _at(index, ("a.py", None), ("a.py", 3)) == expected
     assert _at(index, ("a.py", 3), ("a.py", None)) == expected
 

@@ -240,12 +240,14 @@ def test_what_a_vector_finds_counts_by_its_words_too_however_many_others_have_th
 
 
 def test_equals_stand_in_the_order_of_their_places(empty: ProjectIndex) -> None:
+    embedder = HashingEmbedder(64)
     write(empty, cut("a.py", "nothing", *["send the jar"] * 32))
-    fill(empty, HashingEmbedder())
-    hits = Searcher(empty, HashingEmbedder()).search("send", limit=100, mode=SearchMode.VECTOR)
-    equal = [hit for hit in hits if hit.chunk.text == "send the jar"]
-    assert [hit.chunk.start_line for hit in equal] == list(range(2, 34))
-    assert len({hit.why["vector"] for hit in equal}) == 1
+    fill(empty, embedder)
+    for query in ("how", "cookie", "send", "jar", "who sends the cookie"):
+        equal = Searcher(empty, embedder).search(query, limit=100, mode=SearchMode.VECTOR)
+        equal = [hit for hit in equal if hit.chunk.text == "send the jar"]
+        assert [hit.chunk.start_line for hit in equal] == list(range(2, 34))
+        assert len({hit.why.get("vector") for hit in equal}) == 1
 
 
 @pytest.mark.parametrize("query", _EVERY_KIND)
@@ -507,3 +509,25 @@ def test_every_hit_is_of_the_project_and_its_reasons_add_up(
             assert [hit.chunk.location for hit in again] == [hit.chunk.location for hit in hits]
         scores = [hit.score for hit in searchers[0].find_sources(query, limit=limit, mode=mode)]
         assert scores == pytest.approx(sorted(scores, reverse=True))
+
+
+def test_a_model_first_reads_the_line_that_a_trace_names(tmp_path: Path) -> None:
+    body = "\n".join(f"    step_{number}()" for number in range(2, 60))
+    files = {
+        "jobs.py": f"def run():\n{body}\n",
+        "errors.py": "def queue_is_empty():\n    raise IndexError('pop from an empty queue')\n",
+    }
+    question = 'File "/build/me/jobs.py", line 40, in run\nIndexError: pop from an empty queue'
+    with indexed_project(tmp_path, files) as index:
+        hits = Searcher(index).find_sources(question, limit=10)
+
+    first = hits[0].chunk
+    assert first.path.name == "jobs.py"
+    assert first.text.split("\n")[40 - first.start_line] == "    step_40()"
+    lines = [
+        line
+        for hit in hits
+        if hit.chunk.path == first.path
+        for line in range(hit.chunk.start_line, hit.chunk.end_line + 1)
+    ]
+    assert len(lines) == len(set(lines)), "no line is shown twice"
