@@ -80,6 +80,7 @@ def joined_name(name: str) -> str:
     return name.replace("_", "").lower()
 
 
+@lru_cache(maxsize=50_000)  # as below; excerpts are cut and counted while somebody waits
 def stem(word: str) -> str:
     """Return a plain word without its ending, so that "parse", "parses", "parsed" and "parsing" are equal.
 
@@ -91,6 +92,7 @@ def stem(word: str) -> str:
     return f"{word[:-1]}i" if word.endswith("y") else word
 
 
+@lru_cache(maxsize=8)  # a search asks several times, and what was pasted may be long
 def query_terms(text: str) -> QueryTerms:
     """Return what a question asks for. Any text is accepted; only its letters and digits survive."""
     names: dict[str, None] = {}

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from coding_assistant.domain import FilesCompared, Hit, IndexFinished, IndexStats
+from coding_assistant.errors import CodingAssistantError
 from coding_assistant.index import upkeep
 from coding_assistant.index.build import index_fingerprint
 from coding_assistant.index.search import Searcher
@@ -52,6 +53,10 @@ def _update(keeper: Upkeep, index: ProjectIndex) -> tuple[FilesCompared, IndexSt
 
 def _is_due(keeper: Upkeep) -> bool:
     return keeper.is_due
+
+
+def _is_watching(keeper: Upkeep) -> bool:
+    return keeper.is_watching
 
 
 # --- Before a search ------------------------------------------------------------------------------
@@ -132,6 +137,80 @@ def test_what_another_process_left_undone_is_looked_at(
         assert _update(keeper, index)[1].files == 2
 
 
+def test_an_index_deleted_meanwhile_is_made_again(
+    keeper: Upkeep, index: ProjectIndex, root: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "index.sqlite").unlink()
+    assert _update(keeper, index)[1].files == 2
+    (root / "new.py").write_text("okapi = 1\n")
+    assert _update(keeper, index)[1].files == 3
+
+
+def test_a_folder_that_is_replaced_is_looked_at_and_watched_again(
+    keeper: Upkeep, index: ProjectIndex, root: Path
+) -> None:
+    was_watching = keeper.is_watching
+    for number in range(2):
+        shutil.rmtree(root)
+        root.mkdir()
+        (root / "new.py").write_text(f"okapi_{number} = 1\n")
+        assert _update(keeper, index)[1].files == 1
+        assert paths_found(index, f"okapi_{number}") == {"new.py"}
+    assert keeper.is_watching == was_watching
+    (root / "more.py").write_text("giraffe = 1\n")
+    _update(keeper, index)
+    compared, stats = _update(keeper, index)
+    assert (compared.total, stats.files) == (0 if was_watching else 2, 2)
+
+
+def test_what_is_unheeded_stays_so_when_the_folder_is_watched_again(index: ProjectIndex, root: Path) -> None:
+    with closing(Upkeep(root)) as keeper:
+        keeper.begin_watching(unheeded=[root / "data"])
+        shutil.rmtree(root)
+        (root / "data").mkdir(parents=True)
+        _update(keeper, index)
+        (root / "data" / "index.sqlite").write_text("changed")
+        assert _update(keeper, index)[0].total == 0
+
+
+def test_a_watch_that_cannot_be_had_again_holds_no_update_up(
+    index: ProjectIndex, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with closing(Upkeep(root)) as keeper:
+        with monkeypatch.context() as patched:
+            patched.setattr("tempfile.tempdir", str(temporary))
+            keeper.begin_watching()
+            _update(keeper, index)
+            shutil.rmtree(temporary)
+            for number in range(3):
+                (root / f"new{number}.py").write_text("okapi = 1\n")
+                assert _update(keeper, index)[1].files == 3 + number
+            assert not _is_watching(keeper)
+            assert _is_due(keeper)
+        _update(keeper, index)
+        assert _is_watching(keeper)
+        assert not _is_due(keeper)
+
+
+def test_changes_survive_an_update_that_fails(index: ProjectIndex, root: Path, tmp_path: Path) -> None:
+    file, away = tmp_path / "index.sqlite", tmp_path / "away.sqlite"
+    with closing(Upkeep(root)) as keeper:
+        keeper.begin_watching()
+        _update(keeper, index)
+        (root / "new.py").write_text("okapi = 1\n")
+        file.rename(away)
+        file.mkdir()
+        with pytest.raises(CodingAssistantError):
+            _update(keeper, index)
+        assert _is_due(keeper)
+        file.rmdir()
+        away.rename(file)
+        _update(keeper, index)
+        assert paths_found(index, "okapi") == {"new.py"}
+
+
 def test_an_update_that_was_left_is_made_up_for(index: ProjectIndex, root: Path) -> None:
     with closing(Upkeep(root)) as keeper:
         keeper.begin_watching()
@@ -204,6 +283,13 @@ def _paths(hits: list[Hit]) -> list[str]:
 def test_hits_in_unchanged_files_are_returned(index: ProjectIndex, root: Path) -> None:
     bring_settled(index, root)
     assert _paths(_search(index, root, "zebra", lambda: None)) == ["pkg/kept.py"]
+
+
+def test_an_index_deleted_between_match_and_return_is_searched_again(
+    index: ProjectIndex, root: Path, tmp_path: Path
+) -> None:
+    bring_settled(index, root)
+    assert _paths(_search(index, root, "zebra", (tmp_path / "index.sqlite").unlink)) == ["pkg/kept.py"]
 
 
 def test_a_file_deleted_between_match_and_return_gives_no_hit(index: ProjectIndex, root: Path) -> None:

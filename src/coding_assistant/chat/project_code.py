@@ -3,8 +3,9 @@
 Everything below blocks; this is where it crosses over to worker threads.
 """
 
+import logging
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterable, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path, PurePosixPath
 from threading import Lock
 from time import monotonic
@@ -27,7 +28,7 @@ from coding_assistant.domain import (
     SearchMode,
     SourceFile,
 )
-from coding_assistant.errors import Conflict, InvalidRequest
+from coding_assistant.errors import Conflict, EngineFailed, InvalidRequest, NotReady
 from coding_assistant.index import build
 from coding_assistant.index.embed import embed_missing
 from coding_assistant.index.known_files import Counts, FileProblem
@@ -36,6 +37,8 @@ from coding_assistant.index.store import ProjectIndex
 from coding_assistant.index.upkeep import AT_ONCE, Pace, Upkeep, current_hits
 from coding_assistant.project import walk
 from coding_assistant.protocols import Embedder
+
+logger = logging.getLogger(__name__)
 
 _Event = TypeVar("_Event")
 _Step: TypeAlias = Indexing | IndexStats
@@ -62,6 +65,7 @@ class ProjectCode:
         self._upkeep = Upkeep(root)
         self._may_lack_vectors = False  # an update was left before its end
         self._updating = anyio.Lock()
+        self._waiting = 0  # updates that wait for another
         self._opening = Lock()  # the first search and the first update may meet in two worker threads
 
     @property
@@ -86,7 +90,7 @@ class ProjectCode:
         With ``vector_seconds``, chunks that have no vector after that time are left for another update.
         Closing the generator stops after the present batch; what is done stays done.
         """
-        async with self._updating:
+        async with self._turn():
             stats: IndexStats | None = None
             updating = _steps(lambda: self._upkeep.update(self._open(), pace=pace), _advance)
             async with aclosing(updating):
@@ -102,6 +106,19 @@ class ProjectCode:
             if stats is not None:
                 yield stats
 
+    @asynccontextmanager
+    async def _turn(self) -> AsyncGenerator[None, None]:
+        """Wait until no other update goes on; one that only embeds makes way."""
+        self._waiting += 1
+        try:
+            await self._updating.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._updating.release()
+
     async def _embeddings(self, most_seconds: float | None) -> AsyncGenerator[_Step, None]:
         """Give vectors to the chunks that lack them, within so many seconds."""
         embedder = self._embedder
@@ -114,10 +131,13 @@ class ProjectCode:
             try:
                 async for step in embedding:
                     yield step
-                    if most_seconds is not None and monotonic() - began > most_seconds:
+                    is_late = most_seconds is not None and monotonic() - began > most_seconds
+                    if is_late or self._waiting:
                         return
             except Conflict:  # another process wants other vectors: words alone find well enough meanwhile
                 pass
+            except (EngineFailed, NotReady) as error:
+                logger.warning("chunks are left without vectors: %s", error.code)
         self._may_lack_vectors = False
 
     async def refresh(self, on_progress: OnProgress) -> IndexStats:
@@ -162,11 +182,15 @@ class ProjectCode:
         )
 
     async def _current_hits(self, find: Callable[[Searcher], list[Hit]]) -> list[Hit]:
-        def search() -> list[Hit]:
-            index = self._open()
-            return current_hits(index, self.root, lambda: find(Searcher(index, self._embedder)))
+        return await to_thread.run_sync(lambda: self._searched(find))
 
-        return await to_thread.run_sync(search)
+    def _searched(self, find: Callable[[Searcher], list[Hit]]) -> list[Hit]:
+        index = self._open()
+        try:
+            return current_hits(index, self.root, lambda: find(Searcher(index, self._embedder)))
+        except (EngineFailed, NotReady) as error:
+            logger.warning("searched by words alone: %s", error.code)
+            return current_hits(index, self.root, lambda: find(Searcher(index)))
 
     async def current_texts(self, paths: Iterable[PurePosixPath]) -> dict[PurePosixPath, str | None]:
         """Return today's text of files, by the same rules as indexing; None where there is none."""

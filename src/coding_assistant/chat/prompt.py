@@ -219,6 +219,7 @@ def _side_by_side_joined(chunks: Sequence[Chunk]) -> list[Chunk]:
 def _joined(above: Chunk, below: Chunk) -> Chunk:
     return replace(
         above,
+        context=tuple(line for line in above.context if line.line < above.start_line),
         end_line=below.end_line,
         text=f"{above.text}\n{below.text}",
         symbol=above.symbol if above.symbol == below.symbol else None,

@@ -164,15 +164,20 @@ def timing_line(timings: TimingsView) -> Line:
     return [Span(f"  time: {', '.join([*spent, f'total {duration(timings.total)}'])}")]
 
 
+_SHOWN_WHOLE_LINES = 8
+
+
 def hit_lines(root: Path, hit: HitView, *, preview_lines: int) -> Iterator[Line]:
     """Yield a search result: its place, then how its text begins."""
     symbol = [Span(f"  {hit.symbol}", "bold")] if hit.symbol else []
     yield [place(root, hit.path, hit.start_line, hit.end_line), *symbol]
     lines = hit.text.split("\n")
-    for text in lines[:preview_lines]:
+    # What was narrowed to the lines that matter is shown whole: the call of a caller may be in the middle.
+    shown = len(lines) if len(lines) <= _SHOWN_WHOLE_LINES else preview_lines
+    for text in lines[:shown]:
         yield [Span(f"    {text}", "dim")]
-    if len(lines) > preview_lines:
-        yield [Span(f"    … {count(len(lines) - preview_lines, 'more line')}", "dim")]
+    if len(lines) > shown:
+        yield [Span(f"    … {count(len(lines) - shown, 'more line')}", "dim")]
 
 
 def written(screen: Screen, text: str) -> Line:

@@ -116,6 +116,8 @@ class SentenceTransformersEmbedder:
             rows = self._worker.submit(encode, texts).result().astype(np.float32)
         except RuntimeError as error:  # what torch raises, also for want of memory
             raise EngineFailed(f"The embedding model failed: {error}.") from error
+        if not np.isfinite(rows).all():
+            raise EngineFailed("The embedding model gave vectors that are not numbers.")
         normalised: Vectors = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
         return normalised
 

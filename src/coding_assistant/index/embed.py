@@ -28,7 +28,7 @@ def embed_missing(
     index.use_embedder(embedder.fingerprint, embedder.dimensions)
     total = index.count_without_vectors()
     done = 0
-    size = _FIRST_BATCH_CHUNKS
+    size = _FIRST_BATCH_CHUNKS if embedder.is_instant else 1
     while batch := index.texts_without_vectors(limit=size):
         started = time.monotonic()
         ids, texts = zip(*batch, strict=True)

@@ -6,7 +6,6 @@ Whoever pastes a trace has named the very lines. It knows nothing of which files
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import PurePosixPath
 
 MOST_LOCATIONS = 20
@@ -39,9 +38,21 @@ class NamedLocation:
         return shared
 
 
+# Python and, where it says so, others put the line that failed last.
+_INNERMOST_LAST = re.compile(r"most recent call last", re.IGNORECASE)
+
+
 def named_locations(text: str) -> tuple[NamedLocation, ...]:
-    """Return what looks like files in a text, each with its line where one is given, in the text's order."""
-    return tuple(islice(dict.fromkeys(_locations(_BETWEEN.split(text))), MOST_LOCATIONS))
+    """Return what looks like files in a text, each with its line where one is given.
+
+    Those with a line come first, of a stack trace from the line that failed outwards; then the others, in the
+    text's order.
+    """
+    found = list(dict.fromkeys(_locations(_BETWEEN.split(text))))
+    lined = [location for location in found if location.line is not None]
+    if _INNERMOST_LAST.search(text):
+        lined.reverse()
+    return (*lined, *(location for location in found if location.line is None))[:MOST_LOCATIONS]
 
 
 def _locations(words: Sequence[str]) -> Iterator[NamedLocation]:

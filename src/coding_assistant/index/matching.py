@@ -92,9 +92,11 @@ class _Terms:
         """Divide terms by how many chunks hold them; what stands nearly everywhere is in neither part."""
         counts = known.of(connection, terms)
         rising = sorted(counts, key=counts.__getitem__)
-        rare = rising[:1]
-        found = counts[rising[0]]
-        for term in rising[1:]:
+        # A term that stands nowhere costs nothing, and finds nothing by itself; the rarest that does, counts.
+        absent = sum(1 for term in rising if not counts[term])
+        rare = rising[: absent + 1]
+        found = sum(counts[term] for term in rare)
+        for term in rising[len(rare) :]:
             if found + counts[term] > known.most_scored:
                 break
             found += counts[term]
@@ -105,7 +107,8 @@ class _Terms:
             if counts[term] >= MOST_COUNTED or found > MOST_FOUND:
                 break
             frequent.append(term)
-        return cls(rare, frequent, counts[rising[0]] >= MOST_COUNTED)
+        rarest = counts[rising[min(absent, len(rising) - 1)]]
+        return cls(rare, frequent, rarest >= MOST_COUNTED)
 
     @property
     def expressions(self) -> list[str]:

@@ -7,7 +7,7 @@ the files that questions about a project's parts are about, against 99 in 100 he
 
 import heapq
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
@@ -74,18 +74,20 @@ def main_files(sizes: Mapping[PurePosixPath, int], *, limit: int = MOST_FILES) -
     ``sizes`` are of the code, without tests, documents and vendored files. Each file taken from a folder
     makes the next of that folder count less: half, a third, a quarter.
     """
-    taken: Counter[PurePosixPath] = Counter()
-    waiting = [(-float(size), path, 0) for path, size in sizes.items()]
+    of_folder: defaultdict[PurePosixPath, list[PurePosixPath]] = defaultdict(list)
+    for path in sorted(sizes, key=lambda path: (-sizes[path], path)):
+        of_folder[path.parent].append(path)
+    # Of each folder its next file waits, with what it counts there.
+    waiting = [(-float(sizes[files[0]]), files[0], 0) for files in of_folder.values()]
     heapq.heapify(waiting)
     chosen: list[PurePosixPath] = []
     while waiting and len(chosen) < limit:
         _, path, turn = heapq.heappop(waiting)
-        if turn == taken[path.parent]:
-            taken[path.parent] += 1
-            chosen.append(path)
-        else:  # its folder had another turn since it was put here
-            turn = taken[path.parent]
-            heapq.heappush(waiting, (-sizes[path] / (1 + turn), path, turn))
+        chosen.append(path)
+        files = of_folder[path.parent]
+        if turn + 1 < len(files):
+            following = files[turn + 1]
+            heapq.heappush(waiting, (-sizes[following] / (2 + turn), following, turn + 1))
     return chosen
 
 

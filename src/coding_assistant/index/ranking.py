@@ -9,7 +9,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from operator import itemgetter
 from pathlib import PurePosixPath
@@ -128,6 +128,12 @@ _BUILT_ENDING = re.compile(r"(\.min)?\.[cm]?js$|\.d\.[cm]?ts$")
 _BUILT_FROM = re.compile(r"\.tsx?$")
 _BUILD_FOLDERS = frozenset({"src", "source", "lib", "dist", "build", "out", "esm", "cjs"})
 
+# The first so many sources are a thousand tokens: there the best lines count, of whatever file. Within 2,000
+# .971 and .952 of the files are found, not .950 and .938, for half a point of lines ("Excerpts").
+_BEST_SOURCES = 12
+_REPEATED_FILE_FACTOR = 0.9
+_MOST_REPEATS = 3
+
 _TYPE_ARGUMENTS = re.compile(r"<.*>")
 _SEGMENT = re.compile(r"\w+")
 _SHORTEST_PREFIX_CHARACTERS = 4  # below that, "re" would be found in "requests"
@@ -142,7 +148,7 @@ def rank(terms: QueryTerms, candidates: Sequence[Candidate], *, weights: Weights
     built = _built_copies(files)
     paths = {path: _PathEvidence.of(terms, path, is_built=path in built) for path in files}
     hits = []
-    for candidate in candidates:
+    for position, candidate in enumerate(candidates):
         chunk = candidate.chunk
         path = paths[chunk.path]
         evidence = {
@@ -150,7 +156,7 @@ def rank(terms: QueryTerms, candidates: Sequence[Candidate], *, weights: Weights
             "vector": candidate.vector / best,
             "definition": weights.definition * _definition(names, chunk),
             "path": weights.path * path.share,
-            "file": weights.coherence * coherence.get(chunk, 0.0),
+            "file": weights.coherence * coherence.get(position, 0.0),
             "named": weights.named * candidate.named,
         }
         hits.append(_hit(chunk, evidence, factor=1.0 if candidate.named else path.factor))
@@ -167,6 +173,24 @@ def one_per_file_first(hits: Iterable[Hit]) -> list[Hit]:
     return [hit for _, hit in sorted(numbered, key=itemgetter(0))]
 
 
+def other_files_forward(hits: Sequence[Hit]) -> list[Hit]:
+    """Return sources so that after the best dozen, files that were not shown come before more of the same."""
+    seen = Counter(hit.chunk.path for hit in hits[:_BEST_SOURCES])
+    rest = []
+    for hit in hits[_BEST_SOURCES:]:
+        repeats = min(seen[hit.chunk.path], _MOST_REPEATS)
+        seen[hit.chunk.path] += 1
+        rest.append(_lessened(hit, "shown before", factor=_REPEATED_FILE_FACTOR**repeats))
+    return [*hits[:_BEST_SOURCES], *sorted(rest, key=lambda hit: -hit.score)]
+
+
+def _lessened(hit: Hit, reason: str, *, factor: float) -> Hit:
+    """Return the hit with a factor of its score; what is taken away stands under the reason."""
+    if factor == 1.0:
+        return hit
+    return replace(hit, score=hit.score * factor, why={**hit.why, reason: hit.score * (factor - 1)})
+
+
 def _hit(chunk: Chunk, evidence: Mapping[str, float], *, factor: float) -> Hit:
     """Return the hit whose ``why`` adds up: what its place takes away is a part like the others."""
     relevance = sum(evidence.values())
@@ -174,21 +198,23 @@ def _hit(chunk: Chunk, evidence: Mapping[str, float], *, factor: float) -> Hit:
     return Hit(chunk, sum(why.values()), {name: part for name, part in why.items() if part})
 
 
-def _coherence(candidates: Sequence[Candidate]) -> dict[Chunk, float]:
-    """Return, for each file's best chunk, how much of the query the file as a whole answers (0 to 1)."""
-    of_file: defaultdict[PurePosixPath, list[Candidate]] = defaultdict(list)
-    for candidate in candidates:
-        of_file[candidate.chunk.path].append(candidate)
-    totals = {path: math.fsum(each.relevance for each in group) for path, group in of_file.items()}
-    largest = max(totals.values(), default=0.0) or 1.0
-    return {
-        max(group, key=_by_relevance_then_line).chunk: totals[path] / largest
-        for path, group in of_file.items()
+def _coherence(candidates: Sequence[Candidate]) -> dict[int, float]:
+    """Return how much of the query each file answers (0 to 1), by the position of its best chunk."""
+    of_file: defaultdict[PurePosixPath, list[int]] = defaultdict(list)
+    for position, candidate in enumerate(candidates):
+        of_file[candidate.chunk.path].append(position)
+    totals = {
+        path: math.fsum(candidates[position].relevance for position in positions)
+        for path, positions in of_file.items()
     }
+    largest = max(totals.values(), default=0.0) or 1.0
 
+    def relevance_then_line(position: int) -> tuple[float, int]:
+        return candidates[position].relevance, -candidates[position].chunk.start_line
 
-def _by_relevance_then_line(candidate: Candidate) -> tuple[float, int]:
-    return candidate.relevance, -candidate.chunk.start_line
+    return {
+        max(positions, key=relevance_then_line): totals[path] / largest for path, positions in of_file.items()
+    }
 
 
 def _definition(names: Iterable[Sequence[str]], chunk: Chunk) -> float:
@@ -220,7 +246,7 @@ class _PathEvidence:
     def of(cls, terms: QueryTerms, path: PurePosixPath, *, is_built: bool) -> "_PathEvidence":
         words = {stem(word) for word in terms.words}
         names = {stem(part) for part in index_terms(path.as_posix()).split()}
-        alike = sum(any(_is_alike(word, name) for name in names) for word in words)
+        alike = sum(word in names or any(_is_prefix(word, name) for name in names) for word in words)
         places = places_of(path) | ({Place.BUILT} if is_built else set())
         unasked = (place for place in places if _ASKING[place].isdisjoint(terms.words))
         return cls(
@@ -229,10 +255,9 @@ class _PathEvidence:
         )
 
 
-def _is_alike(word: str, name: str) -> bool:
-    if word == name:
-        return True
-    shorter, longer = sorted((word, name), key=len)
+def _is_prefix(one: str, other: str) -> bool:
+    """Return whether one of them begins with the other."""
+    shorter, longer = (one, other) if len(one) < len(other) else (other, one)
     return len(shorter) >= _SHORTEST_PREFIX_CHARACTERS and longer.startswith(shorter)
 
 

@@ -19,6 +19,7 @@ from coding_assistant.index.ranking import (
     Candidate,
     Weights,
     one_per_file_first,
+    other_files_forward,
     places_of,
     rank,
 )
@@ -35,6 +36,7 @@ _COLUMNS = ColumnWeights(path=1.0, symbol=2.0, body=1.0)
 
 # A stack trace's line with what leads to it and what catches it.
 _LINES_AROUND = 6
+_MOST_NAMED_PLACES = 5  # what is called in between seldom matters, and other sources want room
 
 _OF_NAMED_FILE = 0.25  # a chunk of a file that is named, where a chunk of a named line counts 1
 
@@ -48,8 +50,8 @@ class Searcher:
 
     def search(self, query: str, *, limit: int, mode: SearchMode = SearchMode.HYBRID) -> list[Hit]:
         """Return at most ``limit`` hits for a list: one chunk of each file before a second of any."""
-        hits = self._with_special(query, self._ranked(query, mode, FILE_WEIGHTS))
-        return one_per_file_first(hits)[:limit]
+        hits = one_per_file_first(self._ranked(query, mode, FILE_WEIGHTS))
+        return self._with_special(query, hits, mode)[:limit]
 
     def find_sources(
         self, query: str, *, limit: int, mode: SearchMode = SearchMode.HYBRID, context: str = ""
@@ -59,20 +61,25 @@ class Searcher:
         The words of ``context`` help to find, and have no say in how what was found is ranked.
         """
         embedder = None if mode is SearchMode.TEXT else self._embedder
-        excerpts = narrowed(self._ranked(query, mode, SOURCE_WEIGHTS, context), query, embedder=embedder)
-        return _first(self._named_lines(query), self._with_special(query, excerpts))[:limit]
+        excerpts = other_files_forward(
+            narrowed(self._ranked(query, mode, SOURCE_WEIGHTS, context), query, embedder=embedder)
+        )
+        return _first(self._named_lines(query), self._with_special(query, excerpts, mode))[:limit]
 
-    def _with_special(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
+    def _with_special(self, query: str, hits: Sequence[Hit], mode: SearchMode) -> list[Hit]:
         """Put before the hits what answers a question that no likeness of words or vectors would."""
+        if mode is SearchMode.VECTOR:
+            return list(hits)
         if asked := uses_asked(query):
             return _first(self._uses(asked), hits)
         return _first(self._overview(), hits) if asks_for_overview(query) else list(hits)
 
     def _named_lines(self, query: str) -> list[Hit]:
-        """Return the lines around those that a stack trace names, in the order of the trace."""
+        """Return the lines around those that a stack trace names, from the one that failed outwards."""
         lines = self._index.ids_at(named_locations(query))
         chunks = self._index.chunks([id_ for id_, named in lines.items() if named])
-        return [Hit(_around(chunks[id_], lines[id_]), 0.0) for id_ in lines if id_ in chunks]
+        found = [_around(chunks[id_], lines[id_]) for id_ in lines if id_ in chunks]
+        return [Hit(chunk, 0.0) for chunk in found[:_MOST_NAMED_PLACES]]
 
     def _uses(self, asked: UsesAsked) -> list[Hit]:
         return uses(asked, self._ranked(f"`{asked.name}`", SearchMode.TEXT, SOURCE_WEIGHTS))

@@ -8,6 +8,7 @@ import json
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Self
 
@@ -279,11 +280,11 @@ class ProjectIndex:
 
 
 def _chunks(connection: sqlite3.Connection, ids: Collection[int]) -> dict[int, Chunk]:
+    # One object for each path: ranking groups by them, and each would be parsed and hashed by itself.
+    path_of = cache(PurePosixPath)
     rows = connection.execute(_CHUNKS, (json.dumps(list(ids)),))
     return {
-        chunk_id: Chunk(
-            PurePosixPath(path), start, end, text, language, symbol, ChunkKind(kind), _context(context)
-        )
+        chunk_id: Chunk(path_of(path), start, end, text, language, symbol, ChunkKind(kind), _context(context))
         for chunk_id, path, start, end, text, language, symbol, kind, context in rows
     }
 

@@ -11,11 +11,11 @@ import sqlite3
 import tempfile
 import threading
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from coding_assistant.errors import Conflict
+from coding_assistant.errors import Busy, Conflict, StorageFailed
 from coding_assistant.index import vectors as stored
 from coding_assistant.index.derived_file import DerivedFile, generation_of
 from coding_assistant.index.faiss_index import SMALLEST_SAMPLE, FaissIndex
@@ -186,10 +186,13 @@ class VectorIndex:
                 embedded = self._embedded(connection)
             if embedded is None or self._loaded is None:
                 return
-            if self._loaded.index.is_exact:
-                self._forget_saved(self._loaded)
-            elif self._is_due(self._loaded, embedded):
-                self._save(self._loaded)
+            with suppress(
+                Busy, StorageFailed, OSError
+            ):  # what is not saved is made again by the next process
+                if self._loaded.index.is_exact:
+                    self._forget_saved(self._loaded)
+                elif self._is_due(self._loaded, embedded):
+                    self._save(self._loaded)
 
     def _embedded(self, connection: sqlite3.Connection) -> stored.Embedded | None:
         """Return what the index says of its vectors if they are of the embedder in use."""

@@ -227,6 +227,9 @@ def _rows_of(codes: Sequence[bytes]) -> NDArray[np.int8]:
 
 
 def _coded(vectors: Vectors) -> Iterator[tuple[float, bytes | None]]:
+    vectors = np.nan_to_num(
+        vectors
+    )  # a row that is not of numbers would never be kept, and always be missing
     scales = np.abs(vectors).max(axis=1, initial=0) / _LARGEST_CODE
     divisors = np.where(scales > 0, scales, 1)[:, np.newaxis]
     codes = np.rint(vectors / divisors).astype(np.int8)

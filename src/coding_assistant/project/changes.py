@@ -37,33 +37,45 @@ class FolderWatch:
         self._root = root
         self._identity = _identity(root)
         self._unheeded = frozenset(folder.resolve() for folder in unheeded)
-        self._marks = TemporaryDirectory(prefix="coding-assistant-")
+        try:
+            self._marks = TemporaryDirectory(prefix="coding-assistant-", ignore_cleanup_errors=True)
+        except OSError as error:
+            raise self._refusal(str(error)) from error
         self._mark_folder = Path(self._marks.name).resolve()
         self._last_mark = 0
         self._seen_mark = 0
         self._changed: set[PurePosixPath] = set()
         self._is_lost = False
-        self._failure: OSError | None = None
+        self._failure: str | None = None
         self._news = threading.Condition()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="folder-watch", daemon=True)
         self._thread.start()
         if not self._told_everything(_START_SECONDS):
             self.close()
-            raise self._refusal()
+            raise self._refusal(self._failure)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether nothing will be told any more, as after the folder was replaced: only a new watch helps."""
+        if _identity(self._root) != self._identity:
+            self._fail("it is no longer the same folder")
+        with self._news:
+            return self._failure is not None
 
     @property
     def has_news(self) -> bool:
         """Whether something has changed, or may have, since it was last asked what."""
+        has_failed = self.has_failed
         with self._news:
-            return bool(self._changed) or self._is_lost or self._failure is not None
+            return bool(self._changed) or self._is_lost or has_failed
 
     def take(self) -> set[PurePosixPath] | None:
         """Return the files and folders that have changed since the last time; None if that is not known.
 
         A folder that came, went or was renamed may stand for everything in it.
         """
-        told = self._told_everything(PATIENCE_SECONDS) and _identity(self._root) == self._identity
+        told = self._told_everything(PATIENCE_SECONDS) and not self.has_failed
         with self._news:
             changed, self._changed = self._changed, set()
             is_lost, self._is_lost = self._is_lost, False
@@ -86,20 +98,28 @@ class FolderWatch:
                     return False
                 self._last_mark += 1
                 mark = self._mark_folder / str(self._last_mark)
-                mark.touch()
-                self._news.wait(min(left, _MARK_AGAIN_SECONDS))
-                mark.unlink()
-        return self._failure is None
+                try:
+                    mark.touch()
+                    self._news.wait(min(left, _MARK_AGAIN_SECONDS))
+                    mark.unlink(missing_ok=True)
+                except OSError as error:  # the disk is full, or somebody tidied up temporary files
+                    self._fail(str(error))
+            return self._failure is None
 
-    def _refusal(self) -> SystemLacks:
-        reason = "it tells of no changes" if self._failure is None else self._failure
+    def _fail(self, reason: str) -> None:
+        with self._news:
+            if self._failure is None:
+                self._failure = reason
+            self._news.notify_all()
+
+    def _refusal(self, reason: str | None) -> SystemLacks:
         return SystemLacks(
-            f"The system cannot watch {self._root}: {reason}.",
+            f"The system cannot watch {self._root}: {reason or 'it tells of no changes'}.",
             hint="Linux limits the folders that are watched: see fs.inotify.max_user_watches.",
         )
 
     def _listen(self) -> None:
-        from watchfiles import watch  # noqa: PLC0415  -- native code that few commands need
+        from watchfiles import Change, watch  # noqa: PLC0415  -- native code that few commands need
 
         try:
             for changes in watch(
@@ -111,11 +131,11 @@ class FolderWatch:
                 stop_event=self._stop,
                 ignore_permission_denied=True,
             ):
+                if (Change.deleted, str(self._root)) in changes:  # or moved
+                    self._fail("it was moved or deleted")
                 self._note([Path(path) for _, path in changes])
-        except OSError as error:
-            with self._news:
-                self._failure = error
-                self._news.notify_all()
+        except (OSError, RuntimeError) as error:  # RuntimeError: what the native code calls internal
+            self._fail(str(error))
 
     def _note(self, paths: Iterable[Path]) -> None:
         with self._news:
@@ -141,6 +161,10 @@ class FolderWatch:
 
 
 def _identity(root: Path) -> tuple[int, int] | None:
+    """Return what tells a folder from another that exists beside it.
+
+    One that is made after the other's end may have the same; that end the system tells.
+    """
     try:
         status = root.stat()
     except OSError:

@@ -112,9 +112,16 @@ def test_sources_are_shown_with_their_own_line_numbers() -> None:
 
 
 def test_a_hit_shows_how_it_begins_and_how_much_more_there_is() -> None:
-    lines = [plain(line) for line in hit_lines(ROOT, views.hit(), preview_lines=1)]
+    long = views.hit().model_copy(update={"text": "\n".join(f"line {number}" for number in range(20))})
+    lines = [plain(line) for line in hit_lines(ROOT, long, preview_lines=2)]
     assert lines[0].endswith("src/deciding.py:3-4  decide")
-    assert lines[1:] == ["    def decide():", "    … 1 more line"]
+    assert lines[1:] == ["    line 0", "    line 1", "    … 18 more lines"]
+
+
+def test_a_hit_of_a_few_lines_is_shown_whole() -> None:
+    hit = views.hit().model_copy(update={"text": "one\ntwo\nthree"})
+    lines = [plain(line) for line in hit_lines(ROOT, hit, preview_lines=1)]
+    assert lines[1:] == ["    one", "    two", "    three"]
 
 
 def test_a_message_that_ended_early_says_so() -> None:

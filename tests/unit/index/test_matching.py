@@ -121,3 +121,13 @@ def test_no_terms_or_no_ids_give_nothing(connection: sqlite3.Connection) -> None
     assert _match(connection, [], counts) == []
     assert matching.scores(connection, [], [1], weights=_WEIGHTS, counts=counts) == {}
     assert matching.scores(connection, ["some"], [], weights=_WEIGHTS, counts=counts) == {}
+
+
+def test_a_word_that_stands_nowhere_takes_nothing_from_the_others(
+    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fill(connection, _corpus())
+    monkeypatch.setattr(matching, "MOST_SCORED", 2)
+    found = _ids(_match(connection, ["some", "everywhere"]))
+    assert found
+    assert _ids(_match(connection, ["some", "everywhere", "giraffe"])) == found

@@ -11,6 +11,7 @@ from coding_assistant.index.ranking import (
     Candidate,
     Weights,
     one_per_file_first,
+    other_files_forward,
     rank,
 )
 from coding_assistant.terms import query_terms
@@ -262,3 +263,31 @@ def test_ranking_orders_and_explains_whatever_it_is_given(query: str, candidates
     assert all(hit.score == pytest.approx(sum(hit.why.values())) for hit in hits)
     assert all(hit.score >= 0 for hit in hits)
     assert rank(query_terms(query), candidates[::-1], weights=FILE_WEIGHTS) == hits
+
+
+def test_after_the_best_dozen_sources_come_files_that_were_not_shown() -> None:
+    hits = [_source("a.py", line, score=1 - line / 100) for line in range(1, 15)]
+    hits.append(_source("b.py", 1, score=0.85))
+
+    ranked = other_files_forward(hits)
+
+    assert [hit.chunk.start_line for hit in ranked[:12]] == list(range(1, 13))
+    assert [hit.chunk.location for hit in ranked[12:]] == ["b.py:1-1", "a.py:13-13", "a.py:14-14"]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.floats(0, 1)), max_size=40))
+def test_sources_of_other_files_come_forward_and_none_is_lost(found: list[tuple[str, float]]) -> None:
+    ordered = sorted(found, key=lambda each: -each[1])
+    hits = [_source(f"{name}.py", line, score=score) for line, (name, score) in enumerate(ordered, start=1)]
+
+    ranked = other_files_forward(hits)
+
+    assert ranked[:12] == hits[:12]
+    assert {hit.chunk for hit in ranked} == {hit.chunk for hit in hits}
+    assert [hit.score for hit in ranked] == sorted((hit.score for hit in ranked), reverse=True)
+    for hit in ranked:
+        assert sum(hit.why.values()) == pytest.approx(hit.score)
+
+
+def _source(path: str, line: int, *, score: float) -> Hit:
+    return Hit(Chunk(PurePosixPath(path), line, line, "x"), score, {"text": score})

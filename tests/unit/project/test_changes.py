@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -5,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from coding_assistant.errors import SystemLacks
 from coding_assistant.project import changes
 from coding_assistant.project.changes import FolderWatch
 
@@ -93,8 +95,58 @@ def test_of_too_many_changes_it_is_only_told_that_there_were(
 def test_a_root_that_was_replaced_is_not_trusted(root: Path, watch: FolderWatch) -> None:
     root.rename(root.parent / "away")
     root.mkdir()
+    assert _has_news(watch)
     assert watch.take() is None
     assert watch.take() is None
+
+
+def test_a_root_that_was_made_again_is_not_trusted_whatever_its_number(
+    root: Path, watch: FolderWatch
+) -> None:
+    for _ in range(2):
+        shutil.rmtree(root)
+        root.mkdir()  # often with the inode number of the old one
+        assert watch.take() is None
+        assert watch.has_failed
+        assert _has_news(watch)
+
+
+def test_a_root_that_went_and_came_back_is_not_trusted(root: Path, watch: FolderWatch) -> None:
+    root.rename(root.parent / "away")
+    (root.parent / "away").rename(root)
+    assert watch.take() is None
+    assert watch.has_failed
+
+
+def test_a_root_whose_rights_change_is_still_watched(root: Path, watch: FolderWatch) -> None:
+    root.chmod(0o700)
+    assert "." in _taken(watch)
+    assert not watch.has_failed
+
+
+def test_without_its_folder_for_marks_it_is_not_trusted(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    with closing(FolderWatch(root)) as watch:
+        shutil.rmtree(temporary)
+        assert watch.take() is None
+        assert watch.has_failed
+        assert _has_news(watch)
+    with pytest.raises(SystemLacks):
+        FolderWatch(root)
+
+
+def test_a_failure_within_the_native_code_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def watch(*_paths: Path, **_options: object) -> Iterator[set[tuple[int, str]]]:
+        yield set()
+        raise RuntimeError("error in underlying watcher")
+
+    monkeypatch.setattr("watchfiles.watch", watch)
+    with pytest.raises(SystemLacks, match="error in underlying watcher"):
+        FolderWatch(root)
 
 
 def test_nothing_is_written_in_the_project(root: Path, watch: FolderWatch) -> None:
