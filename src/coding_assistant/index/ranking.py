@@ -8,9 +8,10 @@ questions with two sets of weights. Where candidates come from is not known here
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from operator import itemgetter
 from pathlib import PurePosixPath
 from types import MappingProxyType
@@ -146,7 +147,8 @@ def rank(terms: QueryTerms, candidates: Sequence[Candidate], *, weights: Weights
     coherence = _coherence(candidates)
     files = {candidate.chunk.path for candidate in candidates}
     built = _built_copies(files)
-    paths = {path: _PathEvidence.of(terms, path, is_built=path in built) for path in files}
+    asked = _AskedWords.of(terms)
+    paths = {path: _PathEvidence.of(asked, path, is_built=path in built) for path in files}
     hits = []
     for position, candidate in enumerate(candidates):
         chunk = candidate.chunk
@@ -243,22 +245,46 @@ class _PathEvidence:
     factor: float  # what its place leaves of a score
 
     @classmethod
-    def of(cls, terms: QueryTerms, path: PurePosixPath, *, is_built: bool) -> "_PathEvidence":
-        words = {stem(word) for word in terms.words}
-        names = {stem(part) for part in index_terms(path.as_posix()).split()}
-        alike = sum(word in names or any(_is_prefix(word, name) for name in names) for word in words)
+    def of(cls, asked: "_AskedWords", path: PurePosixPath, *, is_built: bool) -> "_PathEvidence":
+        alike = {word for name in _names_of(path.as_posix()) for word in asked.like(name)}
         places = places_of(path) | ({Place.BUILT} if is_built else set())
-        unasked = (place for place in places if _ASKING[place].isdisjoint(terms.words))
+        unasked = (place for place in places if _ASKING[place].isdisjoint(asked.written))
         return cls(
-            share=alike / len(words) if words else 0.0,
+            share=len(alike) / len(asked.stems) if asked.stems else 0.0,
             factor=min((PLACE_FACTORS[place] for place in unasked), default=1.0),
         )
 
 
-def _is_prefix(one: str, other: str) -> bool:
-    """Return whether one of them begins with the other."""
-    shorter, longer = (one, other) if len(one) < len(other) else (other, one)
-    return len(shorter) >= _SHORTEST_PREFIX_CHARACTERS and longer.startswith(shorter)
+@dataclass(frozen=True, slots=True)
+class _AskedWords:
+    """The query's words, to be compared with the names in hundreds of paths."""
+
+    written: Sequence[str]
+    stems: frozenset[str]
+    by_start: Mapping[str, Sequence[str]]  # what two words must share for one to begin with the other
+
+    @classmethod
+    def of(cls, terms: QueryTerms) -> "_AskedWords":
+        stems = frozenset(map(stem, terms.words))
+        by_start: defaultdict[str, list[str]] = defaultdict(list)
+        for word in stems:
+            if len(word) >= _SHORTEST_PREFIX_CHARACTERS:
+                by_start[word[:_SHORTEST_PREFIX_CHARACTERS]].append(word)
+        return cls(terms.words, stems, by_start)
+
+    def like(self, name: str) -> Iterator[str]:
+        """Yield the words that equal a name, begin with it, or that it begins with."""
+        if name in self.stems:
+            yield name
+        if len(name) >= _SHORTEST_PREFIX_CHARACTERS:
+            for word in self.by_start.get(name[:_SHORTEST_PREFIX_CHARACTERS], ()):
+                if word.startswith(name) or name.startswith(word):
+                    yield word
+
+
+@lru_cache(maxsize=20_000)  # the paths of one project come again with every search
+def _names_of(path: str) -> frozenset[str]:
+    return frozenset(map(stem, index_terms(path).split()))
 
 
 def places_of(path: PurePosixPath) -> set[Place]:
