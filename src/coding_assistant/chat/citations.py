@@ -114,9 +114,7 @@ def check(citation: Citation, text: str | None) -> Citation:
         return _with(citation, CitationState.GONE)
     lines = text.split("\n")
     chunk = citation.source.chunk
-    cited = chunk.text.split("\n")[
-        citation.start_line - chunk.start_line : citation.end_line - chunk.start_line + 1
-    ]
+    cited = chunk.part(citation.start_line, citation.end_line).text.split("\n")
     if lines[citation.start_line - 1 : citation.end_line] == cited:
         return _with(citation, CitationState.VERIFIED)
     whole = _only_place(chunk.text.split("\n"), lines)

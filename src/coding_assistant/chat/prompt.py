@@ -197,9 +197,7 @@ def _shows(chunk: Chunk, other: Chunk) -> bool:
     """Return whether all lines of the other stand in the chunk, as they are."""
     if chunk.path != other.path or other.start_line < chunk.start_line or other.end_line > chunk.end_line:
         return False
-    first = other.start_line - chunk.start_line
-    lines = chunk.text.split("\n")[first : first + other.end_line - other.start_line + 1]
-    return "\n".join(lines).rstrip() == other.text.rstrip()
+    return chunk.part(other.start_line, other.end_line).text.rstrip() == other.text.rstrip()
 
 
 def _side_by_side_joined(chunks: Sequence[Chunk]) -> list[Chunk]:

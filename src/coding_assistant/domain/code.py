@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
@@ -118,6 +118,11 @@ class Chunk:
     def digest(self) -> str:
         """The digest of the chunk's text, whatever its place."""
         return text_digest(self.text)
+
+    def part(self, start_line: int, end_line: int) -> "Chunk":
+        """Return the chunk's lines from one line of its file to another, both within it, without context."""
+        lines = self.text.split("\n")[start_line - self.start_line : end_line - self.start_line + 1]
+        return replace(self, start_line=start_line, end_line=end_line, text="\n".join(lines), context=())
 
 
 class SearchMode(StrEnum):

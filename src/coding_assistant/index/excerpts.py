@@ -8,7 +8,7 @@ chunks are cut once more, now with the question in hand, and their parts are ran
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise, takewhile
 
 import numpy as np
@@ -67,16 +67,10 @@ def _parts(chunk: Chunk) -> Iterator[Chunk]:
     They leave the chunk's context out: its lines cost 4 points of gold lines, and the symbol names it too.
     """
     file = SourceFile(chunk.path, chunk.text, digest="", language=chunk.language)
-    lines = chunk.text.split("\n")
-    starts = [part.start_line for part in chunk_by_lines(file, target_characters=_EXCERPT_CHARACTERS)]
-    for start, following in pairwise([1, *starts[1:], len(lines) + 1]):
-        yield replace(
-            chunk,
-            start_line=chunk.start_line + start - 1,
-            end_line=chunk.start_line + following - 2,
-            text="\n".join(lines[start - 1 : following - 1]),
-            context=(),
-        )
+    parts = chunk_by_lines(file, target_characters=_EXCERPT_CHARACTERS)
+    starts = [chunk.start_line, *(chunk.start_line + part.start_line - 1 for part in parts[1:])]
+    for start, following in pairwise([*starts, chunk.end_line + 1]):
+        yield chunk.part(start, following - 1)
 
 
 def _rescored(hit: Hit, chunk: Chunk, *, scale: float, lines: float = 0.0) -> Hit:

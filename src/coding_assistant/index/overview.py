@@ -158,8 +158,5 @@ def _head_row(chunk: Chunk, owner: str) -> int:
 
 
 def _narrowed(chunk: Chunk, row: int, *, lines: int = _HEAD_LINES) -> Chunk:
-    shown = chunk.text.split("\n")[row : row + lines]
     start = chunk.start_line + row
-    return replace(
-        chunk, start_line=start, end_line=start + len(shown) - 1, text="\n".join(shown), context=()
-    )
+    return chunk.part(start, min(chunk.end_line, start + lines - 1))

@@ -7,6 +7,7 @@ Two kinds of questions are answered from elsewhere: for the uses of a name, and 
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 from coding_assistant.domain import Chunk, Hit, SearchMode
 from coding_assistant.index.excerpts import narrowed
@@ -41,6 +42,10 @@ _MOST_NAMED_PLACES = 5  # what is called in between seldom matters, and other so
 _OF_NAMED_FILE = 0.25  # a chunk of a file that is named, where a chunk of a named line counts 1
 
 
+_Named: TypeAlias = Mapping[int, tuple[int, ...]]
+"""The chunks at places that a query names, each with its lines that are named."""
+
+
 class Searcher:
     """Searches one project's index; without an embedder, or before it has vectors, by words alone."""
 
@@ -50,7 +55,7 @@ class Searcher:
 
     def search(self, query: str, *, limit: int, mode: SearchMode = SearchMode.HYBRID) -> list[Hit]:
         """Return at most ``limit`` hits for a list: one chunk of each file before a second of any."""
-        hits = one_per_file_first(self._ranked(query, mode, FILE_WEIGHTS))
+        hits = one_per_file_first(self._ranked(query, mode, FILE_WEIGHTS, self._named(query)))
         return self._with_special(query, hits, mode)[:limit]
 
     def find_sources(
@@ -61,10 +66,15 @@ class Searcher:
         The words of ``context`` help to find, and have no say in how what was found is ranked.
         """
         embedder = None if mode is SearchMode.TEXT else self._embedder
-        excerpts = other_files_forward(
-            narrowed(self._ranked(query, mode, SOURCE_WEIGHTS, context), query, embedder=embedder)
-        )
-        return _first(self._named_lines(query), self._with_special(query, excerpts, mode))[:limit]
+        named = self._named(query)
+        hits = self._ranked(query, mode, SOURCE_WEIGHTS, named, context=context)
+        excerpts = other_files_forward(narrowed(hits, query, embedder=embedder))
+        return _first(self._named_lines(named), self._with_special(query, excerpts, mode))[:limit]
+
+    def _named(self, query: str) -> _Named:
+        """Return the chunks at the places that the query names."""
+        locations = named_locations(query)
+        return self._index.ids_at(locations) if locations else {}
 
     def _with_special(self, query: str, hits: Sequence[Hit], mode: SearchMode) -> list[Hit]:
         """Put before the hits what answers a question that no likeness of words or vectors would."""
@@ -74,15 +84,15 @@ class Searcher:
             return _first(self._uses(asked), hits)
         return _first(self._overview(), hits) if asks_for_overview(query) else list(hits)
 
-    def _named_lines(self, query: str) -> list[Hit]:
+    def _named_lines(self, named: _Named) -> list[Hit]:
         """Return the lines around those that a stack trace names, from the one that failed outwards."""
-        lines = self._index.ids_at(named_locations(query))
-        chunks = self._index.chunks([id_ for id_, named in lines.items() if named])
-        found = [_around(chunks[id_], lines[id_]) for id_ in lines if id_ in chunks]
+        lined = {id_: lines for id_, lines in named.items() if lines}
+        chunks = self._index.chunks(lined.keys()) if lined else {}
+        found = [_around(chunks[id_], lines) for id_, lines in lined.items() if id_ in chunks]
         return [Hit(chunk, 0.0) for chunk in found[:_MOST_NAMED_PLACES]]
 
     def _uses(self, asked: UsesAsked) -> list[Hit]:
-        return uses(asked, self._ranked(f"`{asked.name}`", SearchMode.TEXT, SOURCE_WEIGHTS))
+        return uses(asked, self._ranked(f"`{asked.name}`", SearchMode.TEXT, SOURCE_WEIGHTS, {}))
 
     def _overview(self) -> list[Hit]:
         """Return the README's opening, then what is to be known of each of the main files."""
@@ -95,8 +105,10 @@ class Searcher:
         found += [chunk for path in files if (chunk := landmark(chunks[path]))]
         return [Hit(chunk, 1 / rank, {"overview": 1 / rank}) for rank, chunk in enumerate(found, start=1)]
 
-    def _ranked(self, query: str, mode: SearchMode, weights: Weights, context: str = "") -> list[Hit]:
-        candidates = self._candidates(f"{query} {context}", query, mode)
+    def _ranked(
+        self, query: str, mode: SearchMode, weights: Weights, named: _Named, *, context: str = ""
+    ) -> list[Hit]:
+        candidates = self._candidates(f"{query} {context}", mode, named)
         return rank(query_terms(query), candidates, weights=weights)
 
     def _vector(self, words: str, mode: SearchMode) -> Vectors | None:
@@ -106,13 +118,12 @@ class Searcher:
         vector = self._embedder.embed_query(words)
         return vector if vector.any() else None
 
-    def _candidates(self, words: str, query: str, mode: SearchMode) -> list[Candidate]:
-        """Return what the words, their vector or the query's named places find, each scored by all three."""
+    def _candidates(self, words: str, mode: SearchMode, named: _Named) -> list[Candidate]:
+        """Return what the words, their vector or the named places find, each scored by all three."""
         terms, vector = query_terms(words), self._vector(words, mode)
         index = self._index
         matches = [] if mode is SearchMode.VECTOR else index.match(terms, weights=_COLUMNS, limit=_CANDIDATES)
         nearest = [] if vector is None else index.nearest(vector, limit=_CANDIDATES)
-        named = index.ids_at(named_locations(query))
         text, similarity = _by_id(matches), _by_id(nearest)
         if matches:
             others = (similarity.keys() | named.keys()) - text.keys()
@@ -157,8 +168,7 @@ def _around(chunk: Chunk, lines: Collection[int]) -> Chunk:
     """Return the part of a chunk that shows these lines and some around them."""
     first = max(chunk.start_line, min(lines) - _LINES_AROUND)
     last = min(chunk.end_line, max(lines) + _LINES_AROUND)
-    shown = chunk.text.split("\n")[first - chunk.start_line : last - chunk.start_line + 1]
-    return replace(chunk, start_line=first, end_line=last, text="\n".join(shown), context=())
+    return chunk.part(first, last)
 
 
 def _overlap(one: Chunk, other: Chunk) -> bool:

@@ -164,13 +164,8 @@ def _windows(chunk: Chunk, rows: Iterable[int]) -> Iterator[Chunk]:
         else:
             windows.append((first, last))
     for first, last in windows:
-        yield replace(
-            chunk,
-            start_line=chunk.start_line + first,
-            end_line=chunk.start_line + last,
-            text="\n".join(lines[first : last + 1]),
-            context=_context(chunk, lines, first),
-        )
+        window = chunk.part(chunk.start_line + first, chunk.start_line + last)
+        yield replace(window, context=_context(chunk, lines, first))
 
 
 def _context(chunk: Chunk, lines: Sequence[str], first: int) -> tuple[ContextLine, ...]:
