@@ -1,12 +1,12 @@
 """What has more than one real implementation, and nothing else."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coding_assistant.domain import EngineEvent, EngineInfo, GenerationRequest, Message
+from coding_assistant.domain import EngineEvent, EngineInfo, GenerationRequest, Message, PromptRead
 
 Vectors: TypeAlias = NDArray[np.float32]
 """A vector of an embedder's dimensions, or one in each row."""
@@ -35,6 +35,14 @@ class Embedder(Protocol):
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         """Return a row for each text, of length 1, or all zeros for a text in which it knows no word."""
+        ...
+
+    @property
+    def embed_terms(self) -> Callable[[Sequence[str]], Vectors] | None:
+        """``embed_documents`` for whoever has the texts as ``terms.index_terms`` splits them: the same vectors.
+
+        None for an embedder that must read the texts themselves.
+        """
         ...
 
     def embed_query(self, text: str) -> Vectors:
@@ -85,6 +93,28 @@ class Engine(Protocol):
 
         Closing the generator stops the model.
         """
+        ...
+
+    def read(self, tokens: Sequence[int], *, slot: int) -> AsyncGenerator[PromptRead, None]:
+        """Read tokens into a slot and write nothing, for a prompt that is going to begin with them.
+
+        Closing the generator stops within a batch; what is read by then stays read.
+        """
+        ...
+
+    async def save_slot(self, slot: int, name: str) -> int:
+        """Write what a slot has read to the file ``name`` of the engine's snapshots; return its bytes.
+
+        0: the slot is empty, or the engine makes no snapshots, and there is no file.
+        """
+        ...
+
+    async def restore_slot(self, slot: int, name: str) -> int:
+        """Have a slot hold what the file says and return its tokens; 0 if it cannot be used."""
+        ...
+
+    async def erase_slot(self, slot: int) -> None:
+        """Forget what a slot has read."""
         ...
 
     async def close(self) -> None:

@@ -10,6 +10,7 @@ from coding_assistant.contract.calls import (
 from coding_assistant.contract.events import (
     EVENT_TYPES,
     CitationEvent,
+    CompactedEvent,
     ErrorEvent,
     EventData,
     IndexingEvent,
@@ -19,6 +20,7 @@ from coding_assistant.contract.events import (
     StartedEvent,
     StreamEvent,
     TextEvent,
+    WaitingEvent,
     event_data,
 )
 from coding_assistant.contract.requests import (
@@ -72,6 +74,7 @@ __all__ = [
     "ChatHistoryResponse",
     "CitationEvent",
     "CitationView",
+    "CompactedEvent",
     "ContextLineView",
     "ConversationPatch",
     "ConversationView",
@@ -107,6 +110,7 @@ __all__ = [
     "StreamEvent",
     "TextEvent",
     "TimingsView",
+    "WaitingEvent",
     "answer_message_id",
     "event_data",
     "history_messages",

@@ -2,6 +2,8 @@
 
 from typing import Self, TypeAlias, assert_never
 
+from pydantic import Field
+
 from coding_assistant import domain
 from coding_assistant.contract.responses import QueryResponse, answer_message_id
 from coding_assistant.contract.views import CitationView, Response, SourceView
@@ -34,6 +36,20 @@ class SourcesEvent(Response):
     """What the model is about to read."""
 
     sources: list[SourceView]
+
+
+class WaitingEvent(Response):
+    """Other questions come first: so many, 0 when this one is next."""
+
+    ahead: int
+
+
+class CompactedEvent(Response):
+    """The conversation outgrew the context: a summary stands for its older turns from now on."""
+
+    last_turn: int = Field(description="The number of the last turn that the summary stands for.")
+    origin: domain.SummaryOrigin
+    text: str
 
 
 class LoadingEvent(Response):
@@ -76,6 +92,8 @@ EventData: TypeAlias = (
     StartedEvent
     | IndexingEvent
     | SourcesEvent
+    | WaitingEvent
+    | CompactedEvent
     | LoadingEvent
     | ReadingEvent
     | TextEvent
@@ -88,6 +106,8 @@ EVENT_TYPES: dict[str, type[EventData]] = {
     "started": StartedEvent,
     "indexing": IndexingEvent,
     "sources": SourcesEvent,
+    "waiting": WaitingEvent,
+    "compacted": CompactedEvent,
     "loading": LoadingEvent,
     "reading": ReadingEvent,
     "text": TextEvent,
@@ -134,6 +154,10 @@ def event_data(  # noqa: PLR0911  -- one return a kind of event, and the type ch
             return IndexingEvent.of(event)
         case domain.SourcesFound(sources=sources):
             return SourcesEvent(sources=[SourceView.of(source) for source in sources])
+        case domain.Waiting(ahead=ahead):
+            return WaitingEvent(ahead=ahead)
+        case domain.Compacted(summary=summary):
+            return CompactedEvent(last_turn=summary.last_turn, origin=summary.origin, text=summary.text)
         case domain.ModelLoading(model=model):
             return LoadingEvent(model=model)
         case domain.Reading(done=done, total=total, cached=cached, remaining_seconds=remaining):

@@ -91,7 +91,10 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model said, or as much of it as there is."""
+    """What the model said, or as much of it as there is.
+
+    ``tokens`` are those that it wrote, of the vocabulary named beside them; none where they are not known.
+    """
 
     text: str
     finish: Finish
@@ -102,11 +105,33 @@ class Answer:
     receipt: Receipt | None = None
     timings: Timings = field(default_factory=Timings)
     failure: str = ""
+    tokens: tuple[int, ...] = ()
+    vocabulary: str = ""
+
+
+class SummaryOrigin(StrEnum):
+    """Who wrote a summary: the model, or a rule that takes sentences out."""
+
+    MODEL = "model"
+    EXTRACT = "extract"
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the model reads in place of a conversation's turns up to ``last_turn``."""
+
+    last_turn: int
+    text: str
+    origin: SummaryOrigin
+    made_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A question and its answer. No answer: the model is at work, or has not begun."""
+    """A question and its answer. No answer: the model is at work, or has not begun.
+
+    ``commit`` is what was checked out when it was asked, empty where there is no repository.
+    """
 
     id: str
     conversation_id: str
@@ -115,6 +140,7 @@ class Turn:
     asked_at: datetime
     sources: tuple[Source, ...] = ()
     answer: Answer | None = None
+    commit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +155,11 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A conversation about a project, without its turns."""
+    """A conversation about a project, without its turns.
+
+    ``primer`` is what the model was told of the project at the conversation's beginning; it never changes, or
+    the whole would have to be read again. ``deleted_at`` is set while a deletion can be undone.
+    """
 
     id: str
     session_id: str
@@ -140,3 +170,5 @@ class Conversation:
     pinned: bool = False
     archived: bool = False
     turn_count: int = 0
+    primer: str = ""
+    deleted_at: datetime | None = None

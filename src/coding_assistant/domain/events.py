@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from coding_assistant.domain.conversations import Citation, Source, Turn
+from coding_assistant.domain.conversations import Citation, Source, Summary, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,20 @@ class SourcesFound:
     """What the model will read, so that the user can read it meanwhile."""
 
     sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Other questions come first: so many, 0 when this one is next."""
+
+    ahead: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """The conversation outgrew the context: the model reads a summary in place of the turns up to this one."""
+
+    summary: Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +106,9 @@ AnswerEvent: TypeAlias = (
     AnswerStarted
     | Indexing
     | SourcesFound
+    | Waiting
     | ModelLoading
+    | Compacted
     | Reading
     | TextDelta
     | CitationFound

@@ -85,19 +85,32 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a prompt."""
+    """One message of a prompt.
+
+    ``tokens`` are an answer's as the model wrote it, where they are known: written once more from its text,
+    it may come out in other tokens, and all that follows would have to be read again.
+    """
 
     role: Role
     text: str
+    tokens: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """A loaded model: what it is called and how much it reads at once."""
+    """A loaded model: what it is called and how much it reads at once.
+
+    ``run`` is another one after each load: what slots held before is gone. Tokens mean the same wherever
+    ``vocabulary`` is the same. Snapshots of slots can be restored wherever ``snapshots`` is the same; it is
+    empty for an engine that makes none.
+    """
 
     model: str
     context_tokens: int
     slots: int
+    run: str = ""
+    vocabulary: str = ""
+    snapshots: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +146,10 @@ class PromptRead:
 
 @dataclass(frozen=True, slots=True)
 class TextPiece:
-    """A piece of the answer."""
+    """A piece of the answer, and the tokens that it was written in; of a character in parts, the last has it."""
 
     text: str
+    tokens: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

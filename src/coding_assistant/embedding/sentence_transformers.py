@@ -100,6 +100,10 @@ class SentenceTransformersEmbedder:
             rows[batch] = self._in_worker(self._encode_documents, [texts[position] for position in batch])
         return rows
 
+    @property
+    def embed_terms(self) -> None:
+        """None: the model reads a text's signs and the order of its words too."""
+
     def embed_query(self, text: str) -> Vectors:
         """Return the vector of a question, of length 1, or all zeros for a blank one."""
         if not text.strip():

@@ -24,10 +24,8 @@ TABLE = Path(__file__).with_name("table")
 _BATCH_TEXTS = 256
 
 # How a word that the table lacks is made of words that it has. A longer one is data, not a name.
-_SHORTEST_WRITTEN_TOGETHER = 6
 _LONGEST_WRITTEN_TOGETHER = 40
 _SHORTEST_PART = 3
-_MOST_PARTS = 3
 _SHORTEST_BEGINNING = 4
 
 
@@ -87,9 +85,13 @@ class StaticEmbedder:
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         """Return a row for each text, of length 1, or all zeros for a text without a known word."""
-        rows = np.zeros((len(texts), self.dimensions), np.float32)
-        for start in range(0, len(texts), _BATCH_TEXTS):
-            batch = [index_terms(text) for text in texts[start : start + _BATCH_TEXTS]]
+        return self.embed_terms([index_terms(text) for text in texts])
+
+    def embed_terms(self, terms: Sequence[str]) -> Vectors:
+        """Return the same rows for texts that are split already: all that counts is which terms they have."""
+        rows = np.zeros((len(terms), self.dimensions), np.float32)
+        for start in range(0, len(terms), _BATCH_TEXTS):
+            batch = terms[start : start + _BATCH_TEXTS]
             rows[start : start + _BATCH_TEXTS] = self._embed(batch, self._document_weights)
         return rows
 
@@ -103,19 +105,18 @@ class StaticEmbedder:
 
     def _embed(self, texts: Sequence[str], weights: Vectors) -> Vectors:
         """Return the normalised sums over words of weight x log(1 + count) x vector."""
-        rows_of = self._rows_of
-        found = [[row for term in text.split() for row in rows_of[term]] for text in texts]
-        owners = np.repeat(np.arange(len(texts)), [len(rows) for rows in found])
-        words, columns = np.unique(np.fromiter(chain.from_iterable(found), np.int64), return_inverse=True)
-        pairs, counts = np.unique(owners * len(words) + columns, return_counts=True)
-        owners, columns = np.divmod(pairs, max(len(words), 1))
-        factors = (np.log1p(counts) * weights[words][columns]).astype(np.float32)
-        vectors = self._vectors[words].astype(np.float32)
+        rows_of = self._rows_of.__getitem__
+        found = [list(chain.from_iterable(map(rows_of, text.split()))) for text in texts]
+        owners = np.repeat(np.arange(len(texts)), list(map(len, found)))
+        rows = np.fromiter(chain.from_iterable(found), np.int64, len(owners))
+        pairs, counts = np.unique(owners * len(self._vocabulary) + rows, return_counts=True)
+        owners, rows = np.divmod(pairs, len(self._vocabulary))
+        factors = (np.log1p(counts) * weights[rows]).astype(np.float32)
         # One text at a time: the product of the batch's counts with all its words takes twice as long.
         bounds = np.searchsorted(owners, np.arange(len(texts) + 1))
         sums = np.zeros((len(texts), self.dimensions), np.float32)
         for position, (start, end) in enumerate(pairwise(bounds)):
-            sums[position] = factors[start:end] @ vectors[columns[start:end]]
+            sums[position] = factors[start:end] @ self._vectors[rows[start:end]].astype(np.float32)
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
         normalised: Vectors = np.divide(sums, lengths, out=np.zeros_like(sums), where=lengths > 0)
         return normalised
@@ -131,27 +132,31 @@ class StaticEmbedder:
             own = self._rows_of_stems.get(stem(term))
         if own is not None:
             return (own,)
-        return self._rows_of_parts(term) or self._row_of_beginning(term)
-
-    def _rows_of_parts(self, term: str) -> tuple[int, ...]:
-        """Return the fewest words, at most three, which written together are the term: "urlopener"."""
-        if not _SHORTEST_WRITTEN_TOGETHER <= len(term) <= _LONGEST_WRITTEN_TOGETHER:
+        beginnings = [
+            (end, row)
+            for end in range(_SHORTEST_PART, len(term))
+            if (row := self._rows.get(term[:end])) is not None
+        ]
+        if not beginnings:
             return ()
-        fewest: dict[int, tuple[int, ...]] = {0: ()}
-        for end in range(_SHORTEST_PART, len(term) + 1):
-            parts = [
-                (*fewest[start], row)
-                for start in range(end - _SHORTEST_PART + 1)
-                if start in fewest and (row := self._rows.get(term[start:end])) is not None
-            ]
-            if parts:
-                fewest[end] = min(parts, key=len)
-        rows = fewest.get(len(term), ())
-        return rows if len(rows) <= _MOST_PARTS else ()
+        end, row = beginnings[-1]
+        return self._rows_of_parts(term, beginnings) or ((row,) if end >= _SHORTEST_BEGINNING else ())
 
-    def _row_of_beginning(self, term: str) -> tuple[int, ...]:
-        rows = (self._rows.get(term[:end]) for end in range(len(term) - 1, _SHORTEST_BEGINNING - 1, -1))
-        return next(((row,) for row in rows if row is not None), ())
+    def _rows_of_parts(self, term: str, beginnings: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+        """Return the fewest words, two or three, which written together are the term: "urlopener"."""
+        if len(term) > _LONGEST_WRITTEN_TOGETHER:
+            return ()
+        known = self._rows.get
+        for end, first in beginnings:
+            if (last := known(term[end:])) is not None and len(term) - end >= _SHORTEST_PART:
+                return first, last
+        for start in range(2 * _SHORTEST_PART, len(term) - _SHORTEST_PART + 1):
+            if (last := known(term[start:])) is None:
+                continue
+            for end, first in beginnings:
+                if start - end >= _SHORTEST_PART and (middle := known(term[end:start])) is not None:
+                    return first, middle, last
+        return ()
 
     @cached_property
     def _rows_of_stems(self) -> dict[str, int]:

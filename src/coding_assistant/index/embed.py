@@ -29,10 +29,13 @@ def embed_missing(
     total = index.count_without_vectors()
     done = 0
     size = _FIRST_BATCH_CHUNKS if embedder.is_instant else 1
-    while batch := index.texts_without_vectors(limit=size):
+    embed, read = embedder.embed_documents, index.texts_without_vectors
+    if embedder.embed_terms is not None:
+        embed, read = embedder.embed_terms, index.terms_without_vectors
+    while batch := read(limit=size):
         started = time.monotonic()
         ids, texts = zip(*batch, strict=True)
-        index.add_vectors(ids, embedder.embed_documents(texts))
+        index.add_vectors(ids, embed(texts))
         done += len(batch)
         yield ChunksEmbedded(done, max(done, total))
         size = _next_size(size, seconds=time.monotonic() - started, batch_seconds=batch_seconds)

@@ -255,6 +255,10 @@ class ProjectIndex:
         """
         return self._vectors.missing(limit=limit)
 
+    def terms_without_vectors(self, *, limit: int) -> list[tuple[int, str]]:
+        """Return the same chunks, each with the terms of its text to embed, as indexing has split them."""
+        return self._vectors.missing_terms(limit=limit)
+
     def add_vectors(self, ids: Sequence[int], vectors: Vectors) -> None:
         """Add the vectors of chunks, a row each, in one transaction; chunks that are gone are passed over.
 

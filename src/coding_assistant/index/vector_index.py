@@ -140,6 +140,11 @@ class VectorIndex:
         with self._database.reading() as connection:
             return stored.missing(connection, limit=limit) if self._embedded(connection) else []
 
+    def missing_terms(self, *, limit: int) -> list[tuple[int, str]]:
+        """Return the same chunks, each with the terms of its text instead."""
+        with self._database.reading() as connection:
+            return stored.missing_terms(connection, limit=limit) if self._embedded(connection) else []
+
     def add(self, ids: Sequence[int], vectors: Vectors) -> None:
         """Add the vectors of chunks in one transaction; chunks that are gone are passed over.
 

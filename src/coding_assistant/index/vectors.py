@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from coding_assistant.domain import Chunk
 from coding_assistant.index.scored import Scored
 from coding_assistant.protocols import Vectors
+from coding_assistant.terms import index_terms
 
 # A vector is kept as whole numbers up to 127 and the factor that they share: 260 bytes for 256 dimensions. Of
 # the 10 nearest it leaves 9.9 in place, half precision all but one in 2,500 for twice the size, 4 bits 8.3
@@ -47,6 +48,13 @@ WHERE id > (SELECT filled_to FROM embedder) AND NOT EXISTS (SELECT 1 FROM vector
 """
 _MISSING = """
 SELECT chunks.id, path, symbol, text FROM chunks JOIN files ON files.id = file_id
+WHERE chunks.id > (SELECT filled_to FROM embedder)
+AND NOT EXISTS (SELECT 1 FROM vectors WHERE chunk_id = chunks.id)
+ORDER BY chunks.id LIMIT ?
+"""
+# The terms' own column of the symbol holds the heads around the chunk as well.
+_MISSING_TERMS = """
+SELECT chunks.id, terms.path, chunks.symbol, terms.body FROM chunks JOIN terms ON terms.rowid = chunks.id
 WHERE chunks.id > (SELECT filled_to FROM embedder)
 AND NOT EXISTS (SELECT 1 FROM vectors WHERE chunk_id = chunks.id)
 ORDER BY chunks.id LIMIT ?
@@ -110,6 +118,11 @@ def embedding_text(path: PurePosixPath | str, symbol: str | None, text: str) -> 
     return f"{path}\n{symbol or ''}\n{text}"
 
 
+def embedding_terms(path_terms: str, symbol: str | None, text_terms: str) -> str:
+    """Return the terms of a chunk's embedding text, given those of its path and of its text."""
+    return f"{path_terms} {index_terms(symbol or '')} {text_terms}"
+
+
 def embedded(connection: sqlite3.Connection) -> Embedded | None:
     """Return whose vectors the index holds; None before the first embedder."""
     columns = "SELECT fingerprint, dimensions, saved_digest, saved_to FROM embedder"
@@ -145,6 +158,12 @@ def missing(connection: sqlite3.Connection, *, limit: int) -> list[tuple[int, st
     """Return chunks that have no row yet, the oldest first: each one's id and its text to embed."""
     rows = connection.execute(_MISSING, (limit,))
     return [(chunk_id, embedding_text(path, symbol, text)) for chunk_id, path, symbol, text in rows]
+
+
+def missing_terms(connection: sqlite3.Connection, *, limit: int) -> list[tuple[int, str]]:
+    """Return the same chunks, each with its text's terms: a third of the time of splitting them anew."""
+    rows = connection.execute(_MISSING_TERMS, (limit,))
+    return [(chunk_id, embedding_terms(path, symbol, body)) for chunk_id, path, symbol, body in rows]
 
 
 def add(connection: sqlite3.Connection, ids: Sequence[int], vectors: Vectors) -> None:

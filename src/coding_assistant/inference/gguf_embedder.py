@@ -107,6 +107,10 @@ class GgufEmbedder:
             row[:] = self.embed_query(text)
         return rows
 
+    @property
+    def embed_terms(self) -> None:
+        """None: the model reads a text's signs and the order of its words too."""
+
     def embed_query(self, text: str) -> Vectors:
         """Return the vector of a question, of length 1, or all zeros for a blank one."""
         if not text.strip():
