@@ -137,7 +137,7 @@ class StreamEvent(Response):
         return isinstance(self.data, QueryResponse | ErrorEvent)
 
 
-def event_data(  # noqa: PLR0911  -- one return a kind of event, and the type checker knows them all
+def event_data(  # noqa: C901, PLR0911  -- one return a kind of event, and the type checker knows them all
     event: domain.AnswerEvent,
 ) -> EventData:
     """Return what an answer's event is on the wire."""

@@ -48,7 +48,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Compacted:
-    """The conversation outgrew the context: the model reads a summary in place of the turns up to this one."""
+    """The conversation outgrew the context: a summary stands for its older turns from now on."""
 
     summary: Summary
 

@@ -146,7 +146,7 @@ class PromptRead:
 
 @dataclass(frozen=True, slots=True)
 class TextPiece:
-    """A piece of the answer, and the tokens that it was written in; of a character in parts, the last has it."""
+    """A piece of the answer, and the tokens that it was written in."""
 
     text: str
     tokens: tuple[int, ...] = ()
