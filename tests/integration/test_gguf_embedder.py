@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import gguf
@@ -10,6 +11,8 @@ import numpy as np
 import psutil
 import pytest
 
+from coding_assistant.chat.project_code import EMBEDDING_MODEL, ProjectCode
+from coding_assistant.domain import Indexed, Indexing, ModelLoading
 from coding_assistant.errors import (
     EngineDied,
     EngineUnavailable,
@@ -44,6 +47,31 @@ def engine_processes() -> list[psutil.Process]:
         for child in psutil.Process().children()
         if any("llama_server" in argument for argument in child.cmdline())
     ]
+
+
+async def _told(root: Path, embedder: GgufEmbedder) -> list[Indexing | ModelLoading]:
+    """Return what somebody is told while a search gets ready."""
+    told: list[Indexing | ModelLoading] = []
+    code = ProjectCode(root, root.with_suffix(".sqlite"), embedder=embedder)
+    try:
+        await code.refresh(told.append)
+    finally:
+        await code.close()
+    return told
+
+
+@pytest.mark.anyio
+async def test_whoever_waits_for_the_model_is_told(tmp_path: Path, tiny_file: Path) -> None:
+    root = tmp_path / "project"
+    root.mkdir()
+    (root / "a.py").write_text("def parse(text):\n    return text\n")
+    with closing(GgufEmbedder(tiny_file, threads=1)) as embedder:
+        told = await _told(root, embedder)
+        vectors = Indexed.VECTORS
+        assert told[-2:] == [Indexing(0, 1, what=vectors), Indexing(1, 1, what=vectors)]
+        assert ModelLoading(EMBEDDING_MODEL) not in await _told(root, embedder)
+    with closing(GgufEmbedder(tiny_file, threads=1)) as embedder:  # now for the question alone
+        assert (await _told(root, embedder))[-1] == ModelLoading(EMBEDDING_MODEL)
 
 
 class TestTinyBert(EmbedderContract):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from coding_assistant.protocols import Embedder
+from coding_assistant.terms import index_terms
 
 _ABOUT_RETRIES = "src/retry.py\nRetry.delay\ndef delay(self):\n    return self.backoff * 2 ** self.retries"
 _ABOUT_COLOURS = "src/paint.py\nmix\ndef mix(red, green, blue):\n    return (red + green + blue) / 3"
@@ -28,6 +29,7 @@ class EmbedderContract:
         assert (embedder.fingerprint, embedder.dimensions) == before
         assert embedder.fingerprint
         assert embedder.dimensions > 0
+        assert embedder.is_loaded
 
     @pytest.mark.parametrize("count", [0, 1, len(_TEXTS)])
     def test_every_text_has_a_row_of_length_one_or_zero(self, embedder: Embedder, count: int) -> None:
@@ -49,6 +51,12 @@ class EmbedderContract:
         apart = np.concatenate([embedder.embed_documents([text]) for text in reversed(_TEXTS)])[::-1]
         # What a model computes for a text differs in the last digits with what else is in its batch.
         np.testing.assert_allclose(together, apart, atol=2e-3)
+
+    def test_a_text_and_its_terms_have_one_vector(self, embedder: Embedder) -> None:
+        if embedder.embed_terms is None:
+            pytest.skip("it reads texts alone")
+        by_terms = embedder.embed_terms([index_terms(text) for text in _TEXTS])
+        np.testing.assert_array_equal(by_terms, embedder.embed_documents(_TEXTS))
 
     def test_what_a_question_is_about_is_nearest_to_it(self, embedder: Embedder) -> None:
         documents = embedder.embed_documents([_ABOUT_RETRIES, _ABOUT_COLOURS])

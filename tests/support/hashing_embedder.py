@@ -37,6 +37,14 @@ class HashingEmbedder:
         self.texts += texts
         return np.array([self._embed(text) for text in texts], np.float32).reshape(-1, self._dimensions)
 
+    @property
+    def is_loaded(self) -> bool:
+        return True
+
+    @property
+    def embed_terms(self) -> None:
+        pass
+
     def embed_query(self, text: str) -> Vectors:
         return self._embed(text)
 

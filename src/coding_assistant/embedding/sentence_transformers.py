@@ -89,6 +89,11 @@ class SentenceTransformersEmbedder:
         """A dozen texts a second, or less."""
         return False
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the next text finds the model ready; the first one waits some seconds for it."""
+        return "_model" in vars(self)
+
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         """Return a row for each text, of length 1, or all zeros for a blank one."""
         rows = np.zeros((len(texts), self.dimensions), np.float32)

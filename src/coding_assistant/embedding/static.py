@@ -65,7 +65,8 @@ class StaticEmbedder:
         """Read a table from its three files; the vectors stay on the disk until they are needed."""
         vocabulary = folder.joinpath("vocabulary.txt").read_text(encoding="utf-8").splitlines()
         vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
-        return cls(vocabulary, vectors, np.load(folder / "weights.npy", allow_pickle=False))
+        # What NumPy does to tell a mapped array from others takes a quarter of the time of reading its rows.
+        return cls(vocabulary, np.asarray(vectors), np.load(folder / "weights.npy", allow_pickle=False))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -81,6 +82,11 @@ class StaticEmbedder:
     @property
     def is_instant(self) -> bool:
         """Thousands of texts a second."""
+        return True
+
+    @property
+    def is_loaded(self) -> bool:
+        """There is no model to load."""
         return True
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:

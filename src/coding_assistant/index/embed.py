@@ -20,7 +20,7 @@ BATCH_SECONDS = 0.5
 def embed_missing(
     index: ProjectIndex, embedder: Embedder, *, batch_seconds: float = BATCH_SECONDS
 ) -> Generator[ChunksEmbedded, None, None]:
-    """Embed the chunks that have no vector of this embedder, telling how many are done, each batch once kept.
+    """Embed the chunks that have no vector of this embedder, telling how many are done, at first none.
 
     Closing the generator at any point, or a kill, leaves what was told; the next call goes on from there.
     When all are done, what a search needs is loaded and saved. Vectors of another embedder are dropped.
@@ -28,10 +28,11 @@ def embed_missing(
     index.use_embedder(embedder.fingerprint, embedder.dimensions)
     total = index.count_without_vectors()
     done = 0
+    if total:
+        yield ChunksEmbedded(done, total)  # a model that has to be loaded makes the first batch a long one
     size = _FIRST_BATCH_CHUNKS if embedder.is_instant else 1
-    embed, read = embedder.embed_documents, index.texts_without_vectors
-    if embedder.embed_terms is not None:
-        embed, read = embedder.embed_terms, index.terms_without_vectors
+    read = index.terms_without_vectors if embedder.embed_terms else index.texts_without_vectors
+    embed = embedder.embed_terms or embedder.embed_documents
     while batch := read(limit=size):
         started = time.monotonic()
         ids, texts = zip(*batch, strict=True)

@@ -7,23 +7,29 @@ chunks are cut once more, now with the question in hand, and their parts are ran
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise, takewhile
+from pathlib import PurePosixPath
 
 import numpy as np
 
-from coding_assistant.domain import Chunk, Hit, SourceFile
+from coding_assistant.domain import Chunk, SourceFile
+from coding_assistant.index.ranking import Ranked, by_score
 from coding_assistant.index.vectors import embedding_text
 from coding_assistant.project.chunk import chunk_by_lines
 from coding_assistant.protocols import Embedder
 from coding_assistant.terms import QueryTerms, index_terms, query_terms, stem
 
 # Each on a plateau (docs/retrieval-log.md, "Excerpts").
-_CHUNKS = 60
+_CHUNKS = 45
 _EXCERPT_CHARACTERS = 300
-_OWN_SHARE = 0.4  # of an excerpt's score, which its own lines decide; the rest is its chunk's
+_LINES_SHARE = 2 / 3  # of the best chunk's score, which an excerpt's own lines add at most to its chunk's
 _VECTOR_WEIGHT = 3.0  # of an excerpt's vector, where its words weigh 1
+
+# What was cut is remembered: who asks on asks about the same code. 4 kB each.
+_MOST_REMEMBERED = 2_000
 
 # So many of the excerpts are, by their vectors, no nearer to the question than any other code.
 _FAR_SHARE = 0.3
@@ -34,75 +40,119 @@ _LENGTH_PENALTY = 0.75
 
 
 @dataclass(frozen=True, slots=True)
+class _Lines:
+    """Some lines of a chunk, counted from its first, with their terms."""
+
+    start: int
+    end: int
+    terms: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Excerpt:
-    """Some lines of the chunk that was hit."""
+    """Some lines of the chunk that was found."""
 
-    hit: Hit
+    found: Ranked
     chunk: Chunk
+    lines: _Lines
+
+    @property
+    def words(self) -> list[str]:
+        """The terms of what it is called and of its lines."""
+        return f"{_terms_of_name(self.chunk.symbol or '')} {self.lines.terms}".split()
+
+    @property
+    def terms(self) -> str:
+        """The terms of ``text``."""
+        path = _terms_of_name(str(self.chunk.path))
+        return f"{path} {_terms_of_name(self.chunk.symbol or '')} {self.lines.terms}"
+
+    @property
+    def text(self) -> str:
+        """What an embedder reads."""
+        lines = self.chunk.text.split("\n")[self.lines.start : self.lines.end + 1]
+        return embedding_text(self.chunk.path, self.chunk.symbol, "\n".join(lines))
+
+    def ranked(self, relevance: float) -> Ranked:
+        """Return the excerpt with what speaks for its chunk and what its lines add."""
+        first = self.chunk.start_line
+        head = self.found.head._replace(start_line=first + self.lines.start, end_line=first + self.lines.end)
+        return Ranked(
+            head, self.found.score + relevance, {**self.found.why, "lines": relevance}, is_excerpt=True
+        )
 
 
-def narrowed(hits: Sequence[Hit], query: str, *, embedder: Embedder | None) -> list[Hit]:
-    """Return excerpts of the best hits, those first that say most on the question, then the other hits.
+def to_be_cut(ranked: Sequence[Ranked]) -> list[Ranked]:
+    """Return those of the best whose chunks are to be read and cut."""
+    return list(takewhile(lambda each: each.score > 0, ranked[:_CHUNKS]))
 
-    An excerpt is a chunk of fewer lines. The scores of the other hits are scaled as those of the excerpts'
-    chunks are, so that the whole list descends. Of an embedder that takes its time nothing is asked here.
+
+def narrowed(
+    ranked: Sequence[Ranked], chunks: Mapping[int, Chunk], query: str, *, embedder: Embedder | None
+) -> list[Ranked]:
+    """Return excerpts of the given chunks, those first that say most on the question, then the others.
+
+    Of an embedder that takes its time nothing is asked here.
     """
-    near = list(takewhile(lambda hit: hit.score > 0, hits[:_CHUNKS]))
-    excerpts = [_Excerpt(hit, part) for hit in near for part in _parts(hit.chunk)]
-    if not excerpts:
-        return list(hits)
-    own = _relevance([excerpt.chunk for excerpt in excerpts], query, embedder)
-    scale = (1 - _OWN_SHARE) / near[0].score
-    found = [
-        _rescored(excerpt.hit, excerpt.chunk, scale=scale, lines=_OWN_SHARE * relevance)
-        for excerpt, relevance in zip(excerpts, own, strict=True)
+    near = [each for each in ranked if each.head.id in chunks]
+    if not near:
+        return list(ranked)
+    excerpts = [
+        _Excerpt(found, chunks[found.head.id], lines)
+        for found in near
+        for lines in _cut(chunks[found.head.id].text)
     ]
-    found.sort(key=lambda hit: (-hit.score, hit.chunk.path, hit.chunk.start_line))
-    return [*found, *(_rescored(hit, hit.chunk, scale=scale) for hit in hits[len(near) :])]
+    most = _LINES_SHARE * near[0].score
+    found = [
+        excerpt.ranked(most * relevance)
+        for excerpt, relevance in zip(excerpts, _relevance(excerpts, query, embedder), strict=True)
+    ]
+    others = [each for each in ranked if each.head.id not in chunks]
+    return [*sorted(found, key=by_score), *others]
 
 
-def _parts(chunk: Chunk) -> Iterator[Chunk]:
-    """Cut a chunk where its lines' blanks and margins suggest it, into parts that lie side by side.
-
-    They leave the chunk's context out: its lines cost 4 points of gold lines, and the symbol names it too.
-    """
-    file = SourceFile(chunk.path, chunk.text, digest="", language=chunk.language)
-    parts = chunk_by_lines(file, target_characters=_EXCERPT_CHARACTERS)
-    starts = [chunk.start_line, *(chunk.start_line + part.start_line - 1 for part in parts[1:])]
-    for start, following in pairwise([*starts, chunk.end_line + 1]):
-        yield chunk.part(start, following - 1)
-
-
-def _rescored(hit: Hit, chunk: Chunk, *, scale: float, lines: float = 0.0) -> Hit:
-    """Return the hit of a chunk or its excerpt: what spoke for the chunk, scaled, and what the lines add."""
-    why = {name: part * scale for name, part in hit.why.items()}
-    if lines:
-        why["lines"] = lines
-    return Hit(chunk, sum(why.values()), why)
-
-
-def _relevance(chunks: Sequence[Chunk], query: str, embedder: Embedder | None) -> list[float]:
-    """Return how much each says on the question, 1 for the most, by its words and its vector."""
-    by_text = _text_scores(chunks, query_terms(query))
-    by_vector = (
-        _vector_scores(chunks, query, embedder) if embedder and embedder.is_instant else [0.0] * len(chunks)
+@lru_cache(maxsize=_MOST_REMEMBERED)
+def _cut(text: str) -> tuple[_Lines, ...]:
+    """Cut a chunk where its lines' blanks and margins suggest it, into parts that lie side by side."""
+    parts = chunk_by_lines(
+        SourceFile(PurePosixPath(), text, digest="", language=None), target_characters=_EXCERPT_CHARACTERS
     )
+    lines = text.split("\n")
+    starts = [0, *(part.start_line - 1 for part in parts[1:]), len(lines)]
+    return tuple(
+        _Lines(start, following - 1, index_terms("\n".join(lines[start:following])))
+        for start, following in pairwise(starts)
+    )
+
+
+@lru_cache(maxsize=_MOST_REMEMBERED)
+def _terms_of_name(name: str) -> str:
+    return index_terms(name)
+
+
+def _relevance(excerpts: Sequence[_Excerpt], query: str, embedder: Embedder | None) -> list[float]:
+    """Return how much each says on the question, 1 for the most, by its words and its vector."""
+    by_text = _text_scores([excerpt.words for excerpt in excerpts], query_terms(query))
+    by_vector = [0.0] * len(excerpts)
+    if embedder and embedder.is_instant:
+        by_vector = _vector_scores(excerpts, query, embedder)
     both = [text + _VECTOR_WEIGHT * vector for text, vector in zip(by_text, by_vector, strict=True)]
     most = max(both) or 1.0
     return [score / most for score in both]
 
 
-def _text_scores(chunks: Sequence[Chunk], terms: QueryTerms) -> list[float]:
-    """Return BM25 among these chunks, 1 for the best: here, a word that all of them have tells nothing."""
-    counts = [
-        Counter(map(stem, index_terms(f"{chunk.symbol or ''} {chunk.text}").split())) for chunk in chunks
-    ]
-    lengths = [each.total() for each in counts]
+def _text_scores(texts: Sequence[Sequence[str]], terms: QueryTerms) -> list[float]:
+    """Return BM25 among these texts, 1 for the best: here, a word that all of them have tells nothing."""
+    asked = {stem(term) for term in terms.terms}
+    stems = {word: stem(word) for word in set().union(*texts)}
+    wanted = {word: stemmed for word, stemmed in stems.items() if stemmed in asked}
+    counts = [Counter([wanted[word] for word in words if word in wanted]) for words in texts]
+    lengths = [len(words) for words in texts]
     mean_length = sum(lengths) / len(lengths) or 1.0
-    scores = [0.0] * len(chunks)
-    for term in {stem(term) for term in terms.terms}:
+    scores = [0.0] * len(texts)
+    for term in asked:
         holders = [position for position, each in enumerate(counts) if term in each]
-        rarity = math.log1p((len(chunks) - len(holders) + 0.5) / (len(holders) + 0.5))
+        rarity = math.log1p((len(texts) - len(holders) + 0.5) / (len(holders) + 0.5))
         for position in holders:
             count = counts[position][term]
             length = 1 - _LENGTH_PENALTY + _LENGTH_PENALTY * lengths[position] / mean_length
@@ -111,14 +161,15 @@ def _text_scores(chunks: Sequence[Chunk], terms: QueryTerms) -> list[float]:
     return [score / best for score in scores]
 
 
-def _vector_scores(chunks: Sequence[Chunk], query: str, embedder: Embedder) -> list[float]:
+def _vector_scores(excerpts: Sequence[_Excerpt], query: str, embedder: Embedder) -> list[float]:
     """Return how near the vectors are to the question's, 1 for the nearest, 0 for those of no interest."""
-    vectors = embedder.embed_documents(
-        [embedding_text(chunk.path, chunk.symbol, chunk.text) for chunk in chunks]
-    )
+    if embedder.embed_terms is not None:
+        vectors = embedder.embed_terms([excerpt.terms for excerpt in excerpts])
+    else:
+        vectors = embedder.embed_documents([excerpt.text for excerpt in excerpts])
     similarities = vectors @ embedder.embed_query(query)
     floor = float(np.quantile(similarities, _FAR_SHARE))
     width = float(similarities.max()) - floor
     if width <= 0.0:
-        return [0.0] * len(chunks)
-    return [max(0.0, float(similarity) - floor) / width for similarity in similarities]
+        return [0.0] * len(excerpts)
+    return [max(0.0, similarity - floor) / width for similarity in similarities.tolist()]

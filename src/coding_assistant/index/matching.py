@@ -9,7 +9,9 @@ The figures are in docs/retrieval-log.md, "Text search at scale".
 import json
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import astuple, dataclass
+from itertools import starmap
 from typing import Self
 
 from coding_assistant.index.scored import Scored
@@ -20,11 +22,12 @@ from coding_assistant.index.scored import Scored
 MOST_SCORED = 8_000
 MOST_SCORED_SHARE = 50
 
-# How far the chunks of a term are counted, and how many chunks all the frequent terms may stand in together:
-# finding a million takes 90 ms. In an index of 100,000 chunks, a term that stands in more of them than this
-# has no weight in BM25 anyway.
+# How far the chunks of a term are counted, and how many chunks all terms may stand in together, or in which
+# share of all: finding a million takes 90 ms, and FTS5 does it up to four times a question. In an index of
+# 100,000 chunks, a term that stands in half of them has no weight in BM25 anyway ("Query time").
 MOST_COUNTED = 50_000
-MOST_FOUND = 200_000
+MOST_FOUND = 30_000
+MOST_FOUND_SHARE = 5
 
 # Counts only divide the terms, so they may be old; not so old that another division would be much better.
 _COUNTS_HOLD_SHARE = 20
@@ -71,6 +74,11 @@ class TermCounts:
         """How many chunks a question may have scored."""
         return max(MOST_SCORED, self._chunks // MOST_SCORED_SHARE)
 
+    @property
+    def most_found(self) -> int:
+        """In how many chunks together the terms of a question may stand that are not left out."""
+        return max(MOST_FOUND, self._chunks // MOST_FOUND_SHARE)
+
     def _forget_old(self, connection: sqlite3.Connection) -> None:
         ((newest,),) = connection.execute("SELECT coalesce(max(id), 0) FROM chunks")
         has_grown = abs(newest - self._newest) * _COUNTS_HOLD_SHARE > self._newest
@@ -104,7 +112,7 @@ class _Terms:
         frequent = []
         for term in rising[len(rare) :]:
             found += counts[term]
-            if counts[term] >= MOST_COUNTED or found > MOST_FOUND:
+            if counts[term] >= MOST_COUNTED or found > known.most_found:
                 break
             frequent.append(term)
         rarest = counts[rising[min(absent, len(rising) - 1)]]
@@ -138,31 +146,23 @@ def match(
     weights: ColumnWeights,
     limit: int,
     counts: TermCounts,
+    also: AbstractSet[int] = frozenset(),
 ) -> list[Scored]:
-    """Return at most ``limit`` of the chunks that share terms with a question, best first."""
+    """Return at most ``limit`` of the chunks that share terms with a question, best first.
+
+    And whatever their score those of ``also`` that share any.
+    """
     if not terms:
         return []
-    found: list[Scored] = []
-    for expression in _Terms.of(connection, terms, counts).expressions:
-        rows = connection.execute(_BEST, (*astuple(weights), expression, limit))
-        found.extend(Scored(chunk_id, score) for chunk_id, score in rows)
-    return sorted(found, key=lambda each: (-each.score, each.id))[:limit]
-
-
-def scores(
-    connection: sqlite3.Connection,
-    terms: Collection[str],
-    ids: Collection[int],
-    *,
-    weights: ColumnWeights,
-    counts: TermCounts,
-) -> dict[int, float]:
-    """Return the scores, as ``match`` has them, of those of the chunks that share terms with a question."""
-    if not terms or not ids:
-        return {}
-    expression = _Terms.of(connection, terms, counts).all
-    rows = connection.execute(_THESE, (*astuple(weights), expression, json.dumps(list(ids))))
-    return dict(rows.fetchall())
+    divided = _Terms.of(connection, terms, counts)
+    columns = astuple(weights)
+    scores: dict[int, float] = {}
+    for expression in divided.expressions:
+        scores.update(connection.execute(_BEST, (*columns, expression, limit)))
+    if lacking := also - scores.keys():
+        scores.update(connection.execute(_THESE, (*columns, divided.all, json.dumps(list(lacking)))))
+    found = sorted(starmap(Scored, scores.items()), key=lambda each: (-each.score, each.id))
+    return found[:limit] + [each for each in found[limit:] if each.id in also]
 
 
 def _any_of(terms: Sequence[str]) -> str:

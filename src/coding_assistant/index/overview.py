@@ -2,18 +2,20 @@
 
 Such a question shares no word with the code, so a text search finds little: within 2,000 tokens a quarter of
 the files that questions about a project's parts are about, against 99 in 100 here (docs/retrieval-log.md,
-"The graph"). Where files and chunks come from is not known here.
+"The graph").
 """
 
 import heapq
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import PurePosixPath
 
 from coding_assistant.domain import Chunk, ContextLine
+from coding_assistant.index.ranking import places_of
+from coding_assistant.index.store import ProjectIndex
 from coding_assistant.terms import query_terms
 
 # What 2,000 tokens hold of the map below; beyond that nobody reads on.
@@ -89,6 +91,23 @@ def main_files(sizes: Mapping[PurePosixPath, int], *, limit: int = MOST_FILES) -
             following = files[turn + 1]
             heapq.heappush(waiting, (-sizes[following] / (2 + turn), following, turn + 1))
     return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class MainParts:
+    """The chunks of a project's README, and those of its main files, which come the most important first."""
+
+    readme: Sequence[Chunk]
+    files: Mapping[PurePosixPath, Sequence[Chunk]]
+
+
+def main_parts(index: ProjectIndex) -> MainParts:
+    """Return what tells most of a project as a whole."""
+    sizes = index.sizes()
+    opening = readme(sizes)
+    files = main_files({p: size for p, size in sizes.items() if p != opening and not places_of(p)})
+    chunks = index.chunks_of_files([*files, *([opening] if opening else [])])
+    return MainParts(chunks[opening] if opening else [], {path: chunks[path] for path in files})
 
 
 def readme(paths: Iterable[PurePosixPath]) -> PurePosixPath | None:

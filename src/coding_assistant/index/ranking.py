@@ -8,23 +8,23 @@ questions with two sets of weights. Where candidates come from is not known here
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from operator import itemgetter
 from pathlib import PurePosixPath
 from types import MappingProxyType
+from typing import NamedTuple, Self
 
-from coding_assistant.domain import Chunk, Hit
+from coding_assistant.index.scored import ChunkHead
 from coding_assistant.terms import QueryTerms, index_terms, joined_name, stem
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A chunk, and how well its words and its vector match: 1 for the best of each, 0 for no match."""
 
-    chunk: Chunk
+    head: ChunkHead
     text: float
     vector: float = 0.0
     named: float = 0.0  # 1 if the question names a line of it, less if it names the file
@@ -36,6 +36,19 @@ class Candidate:
         Words and vectors count alike: 0.6 to 1.6 times as much for vectors gives the same ("Vectors").
         """
         return self.text + self.vector
+
+
+class Ranked(NamedTuple):
+    """A chunk with its score, and in ``why`` what adds up to it; some parts may be 0.
+
+    Of an excerpt the head tells which of the chunk's lines it has. It leaves the chunk's context out: that
+    cost 4 points of gold lines, and the symbol names it too.
+    """
+
+    head: ChunkHead
+    score: float
+    why: Mapping[str, float]
+    is_excerpt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,72 +152,72 @@ _TYPE_ARGUMENTS = re.compile(r"<.*>")
 _SEGMENT = re.compile(r"\w+")
 _SHORTEST_PREFIX_CHARACTERS = 4  # below that, "re" would be found in "requests"
 
+_MOST_REMEMBERED = 10_000  # paths, and as many symbols: 2 kB each at most
 
-def rank(terms: QueryTerms, candidates: Sequence[Candidate], *, weights: Weights) -> list[Hit]:
-    """Return the candidates as hits, best first."""
-    names = [_SEGMENT.findall(name) for name in terms.names]
+
+def rank(terms: QueryTerms, candidates: Sequence[Candidate], *, weights: Weights) -> list[Ranked]:
+    """Return the candidates, best first."""
+    names = [_Name.of(name) for name in terms.names]
     best = max((candidate.relevance for candidate in candidates), default=0.0) or 1.0
     coherence = _coherence(candidates)
-    files = {candidate.chunk.path for candidate in candidates}
-    built = _built_copies(files)
-    asked = _AskedWords.of(terms)
-    paths = {path: _PathEvidence.of(asked, path, is_built=path in built) for path in files}
-    hits = []
+    paths = _evidence_of_paths(terms, {candidate.head.path for candidate in candidates})
+    ranked = []
     for position, candidate in enumerate(candidates):
-        chunk = candidate.chunk
-        path = paths[chunk.path]
+        path = paths[candidate.head.path]
         evidence = {
             "text": candidate.text / best,
             "vector": candidate.vector / best,
-            "definition": weights.definition * _definition(names, chunk),
+            "definition": weights.definition * _definition(names, candidate.head.symbol),
             "path": weights.path * path.share,
             "file": weights.coherence * coherence.get(position, 0.0),
             "named": weights.named * candidate.named,
         }
-        hits.append(_hit(chunk, evidence, factor=1.0 if candidate.named else path.factor))
-    return sorted(hits, key=lambda hit: (-hit.score, hit.chunk.path, hit.chunk.start_line))
+        factor = 1.0 if candidate.named else path.factor
+        # What its place takes away is a part like the others.
+        evidence["place"] = sum(evidence.values()) * (factor - 1)
+        ranked.append(Ranked(candidate.head, sum(evidence.values()), evidence))
+    return sorted(ranked, key=by_score)
 
 
-def one_per_file_first(hits: Iterable[Hit]) -> list[Hit]:
-    """Return the hits so that every file's best comes before any file's second, and so on."""
-    seen: Counter[PurePosixPath] = Counter()
+def by_score(ranked: Ranked) -> tuple[float, str, int]:
+    """Order what is ranked: the best first, equals by their places."""
+    return -ranked.score, ranked.head.path, ranked.head.start_line
+
+
+def one_per_file_first(ranked: Iterable[Ranked]) -> list[Ranked]:
+    """Return what is ranked so that every file's best comes before any file's second, and so on."""
+    seen: Counter[str] = Counter()
     numbered = []
-    for hit in hits:
-        numbered.append((seen[hit.chunk.path], hit))
-        seen[hit.chunk.path] += 1
-    return [hit for _, hit in sorted(numbered, key=itemgetter(0))]
+    for each in ranked:
+        numbered.append((seen[each.head.path], each))
+        seen[each.head.path] += 1
+    return [each for _, each in sorted(numbered, key=itemgetter(0))]
 
 
-def other_files_forward(hits: Sequence[Hit]) -> list[Hit]:
+def other_files_forward(ranked: Sequence[Ranked]) -> list[Ranked]:
     """Return sources so that after the best dozen, files that were not shown come before more of the same."""
-    seen = Counter(hit.chunk.path for hit in hits[:_BEST_SOURCES])
+    seen = Counter(each.head.path for each in ranked[:_BEST_SOURCES])
     rest = []
-    for hit in hits[_BEST_SOURCES:]:
-        repeats = min(seen[hit.chunk.path], _MOST_REPEATS)
-        seen[hit.chunk.path] += 1
-        rest.append(_lessened(hit, "shown before", factor=_REPEATED_FILE_FACTOR**repeats))
-    return [*hits[:_BEST_SOURCES], *sorted(rest, key=lambda hit: -hit.score)]
+    for each in ranked[_BEST_SOURCES:]:
+        repeats = min(seen[each.head.path], _MOST_REPEATS)
+        seen[each.head.path] += 1
+        rest.append(_lessened(each, "shown before", factor=_REPEATED_FILE_FACTOR**repeats))
+    return [*ranked[:_BEST_SOURCES], *sorted(rest, key=lambda each: -each.score)]
 
 
-def _lessened(hit: Hit, reason: str, *, factor: float) -> Hit:
-    """Return the hit with a factor of its score; what is taken away stands under the reason."""
+def _lessened(ranked: Ranked, reason: str, *, factor: float) -> Ranked:
+    """Return it with a factor of its score; what is taken away stands under the reason."""
     if factor == 1.0:
-        return hit
-    return replace(hit, score=hit.score * factor, why={**hit.why, reason: hit.score * (factor - 1)})
-
-
-def _hit(chunk: Chunk, evidence: Mapping[str, float], *, factor: float) -> Hit:
-    """Return the hit whose ``why`` adds up: what its place takes away is a part like the others."""
-    relevance = sum(evidence.values())
-    why = {**evidence, "place": relevance * (factor - 1)}
-    return Hit(chunk, sum(why.values()), {name: part for name, part in why.items() if part})
+        return ranked
+    why = {**ranked.why, reason: ranked.score * (factor - 1)}
+    return Ranked(ranked.head, ranked.score * factor, why, is_excerpt=ranked.is_excerpt)
 
 
 def _coherence(candidates: Sequence[Candidate]) -> dict[int, float]:
     """Return how much of the query each file answers (0 to 1), by the position of its best chunk."""
-    of_file: defaultdict[PurePosixPath, list[int]] = defaultdict(list)
+    of_file: defaultdict[str, list[int]] = defaultdict(list)
     for position, candidate in enumerate(candidates):
-        of_file[candidate.chunk.path].append(position)
+        of_file[candidate.head.path].append(position)
     totals = {
         path: math.fsum(candidates[position].relevance for position in positions)
         for path, positions in of_file.items()
@@ -212,29 +225,46 @@ def _coherence(candidates: Sequence[Candidate]) -> dict[int, float]:
     largest = max(totals.values(), default=0.0) or 1.0
 
     def relevance_then_line(position: int) -> tuple[float, int]:
-        return candidates[position].relevance, -candidates[position].chunk.start_line
+        return candidates[position].relevance, -candidates[position].head.start_line
 
     return {
         max(positions, key=relevance_then_line): totals[path] / largest for path, positions in of_file.items()
     }
 
 
-def _definition(names: Iterable[Sequence[str]], chunk: Chunk) -> float:
-    """Return how surely the chunk defines one of the names: 1 for the very name, 0 for another."""
-    if chunk.symbol is None:
-        return 0.0
-    symbol = _SEGMENT.findall(_TYPE_ARGUMENTS.sub("", chunk.symbol))
-    return max((_likeness(name, symbol) for name in names), default=0.0)
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """The segments of a dotted name, as they are written and as they are indexed."""
+
+    written: tuple[str, ...]
+    joined: tuple[str, ...]
+
+    @classmethod
+    def of(cls, name: str) -> Self:
+        written = tuple(_SEGMENT.findall(name))
+        return cls(written, tuple(map(joined_name, written)))
+
+    def likeness(self, symbol: "_Name") -> float:
+        """Return how surely a symbol is what is named: 1 for the very name, 0 for another."""
+        length = len(self.joined)
+        if symbol.joined[-length:] != self.joined:
+            return 0.0
+        if symbol.written[-length:] != self.written:
+            return OTHER_CASE_DEFINITION
+        return 1.0 if len(symbol.written) == length else NESTED_DEFINITION
 
 
-def _likeness(name: Sequence[str], symbol: Sequence[str]) -> float:
-    if len(name) > len(symbol):
+def _definition(names: Sequence[_Name], symbol: str | None) -> float:
+    """Return how surely what is called so defines one of the names."""
+    if symbol is None or not names:
         return 0.0
-    end = symbol[-len(name) :]
-    if end == name:
-        return 1.0 if len(symbol) == len(name) else NESTED_DEFINITION
-    is_alike = list(map(joined_name, end)) == list(map(joined_name, name))
-    return OTHER_CASE_DEFINITION if is_alike else 0.0
+    own = _name_of(symbol)
+    return max(name.likeness(own) for name in names)
+
+
+@lru_cache(maxsize=_MOST_REMEMBERED)  # the symbols and paths of one project come again with every search
+def _name_of(symbol: str) -> _Name:
+    return _Name.of(_TYPE_ARGUMENTS.sub("", symbol))
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,14 +275,54 @@ class _PathEvidence:
     factor: float  # what its place leaves of a score
 
     @classmethod
-    def of(cls, asked: "_AskedWords", path: PurePosixPath, *, is_built: bool) -> "_PathEvidence":
-        alike = {word for name in _names_of(path.as_posix()) for word in asked.like(name)}
-        places = places_of(path) | ({Place.BUILT} if is_built else set())
+    def of(cls, asked: "_AskedWords", path: "_Path", *, is_built: bool) -> Self:
+        places = path.places | {Place.BUILT} if is_built else path.places
         unasked = (place for place in places if _ASKING[place].isdisjoint(asked.written))
         return cls(
-            share=len(alike) / len(asked.stems) if asked.stems else 0.0,
+            share=len(asked.like(path)) / len(asked.stems) if asked.stems else 0.0,
             factor=min((PLACE_FACTORS[place] for place in unasked), default=1.0),
         )
+
+
+def _evidence_of_paths(terms: QueryTerms, paths: Iterable[str]) -> dict[str, _PathEvidence]:
+    asked = _AskedWords.of(terms)
+    known = {path: _path_of(path) for path in paths}
+    originals = {path.original for path in known.values()} - {None}
+    return {
+        written: _PathEvidence.of(asked, path, is_built=path.copy_of in originals)
+        for written, path in known.items()
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Path:
+    """What is to be known of a path, whatever is asked.
+
+    A file that others may be built of has an ``original`` name, and one that may be built has the same name
+    in ``copy_of``.
+    """
+
+    names: frozenset[str]
+    starts: frozenset[str]  # of the names, as many characters as two words must share to be alike
+    places: frozenset[Place]
+    original: tuple[str, ...] | None
+    copy_of: tuple[str, ...] | None
+
+
+@lru_cache(maxsize=_MOST_REMEMBERED)
+def _path_of(written: str) -> _Path:
+    path = PurePosixPath(written)
+    names = frozenset(map(stem, index_terms(written).split()))
+    long_names = (name for name in names if len(name) >= _SHORTEST_PREFIX_CHARACTERS)
+    is_built = bool(_BUILT_ENDING.search(path.name))
+    is_original = not is_built and bool(_BUILT_FROM.search(path.name))
+    return _Path(
+        names,
+        frozenset(name[:_SHORTEST_PREFIX_CHARACTERS] for name in long_names),
+        frozenset(places_of(path)),
+        original=_module(path, _BUILT_FROM) if is_original else None,
+        copy_of=_module(path, _BUILT_ENDING) if is_built else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,19 +342,17 @@ class _AskedWords:
                 by_start[word[:_SHORTEST_PREFIX_CHARACTERS]].append(word)
         return cls(terms.words, stems, by_start)
 
-    def like(self, name: str) -> Iterator[str]:
-        """Yield the words that equal a name, begin with it, or that it begins with."""
-        if name in self.stems:
-            yield name
-        if len(name) >= _SHORTEST_PREFIX_CHARACTERS:
-            for word in self.by_start.get(name[:_SHORTEST_PREFIX_CHARACTERS], ()):
-                if word.startswith(name) or name.startswith(word):
-                    yield word
-
-
-@lru_cache(maxsize=20_000)  # the paths of one project come again with every search
-def _names_of(path: str) -> frozenset[str]:
-    return frozenset(map(stem, index_terms(path).split()))
+    def like(self, path: _Path) -> set[str]:
+        """Return the words that equal one of the path's names, begin with it, or that it begins with."""
+        alike = set(self.stems & path.names)
+        for start in self.by_start.keys() & path.starts:
+            names = [name for name in path.names if name.startswith(start)]
+            alike.update(
+                word
+                for word in self.by_start[start]
+                if any(word.startswith(name) or name.startswith(word) for name in names)
+            )
+        return alike
 
 
 def places_of(path: PurePosixPath) -> set[Place]:
@@ -293,20 +361,6 @@ def places_of(path: PurePosixPath) -> set[Place]:
     return {place for place, names in _FOLDERS.items() if names & folders} | {
         place for place, pattern in _FILES.items() if pattern.fullmatch(path.name)
     }
-
-
-def _built_copies(paths: Iterable[PurePosixPath]) -> set[PurePosixPath]:
-    """Return the files that a compiler made of others among these."""
-    originals = {_module(path, _BUILT_FROM) for path in paths if _is_original(path)}
-    return {
-        path
-        for path in paths
-        if _BUILT_ENDING.search(path.name) and _module(path, _BUILT_ENDING) in originals
-    }
-
-
-def _is_original(path: PurePosixPath) -> bool:
-    return bool(_BUILT_FROM.search(path.name)) and not _BUILT_ENDING.search(path.name)
 
 
 def _module(path: PurePosixPath, ending: re.Pattern[str]) -> tuple[str, ...]:

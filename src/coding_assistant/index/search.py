@@ -7,21 +7,22 @@ Two kinds of questions are answered from elsewhere: for the uses of a name, and 
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TypeAlias
 
 from coding_assistant.domain import Chunk, Hit, SearchMode
-from coding_assistant.index.excerpts import narrowed
+from coding_assistant.index.excerpts import narrowed, to_be_cut
 from coding_assistant.index.locations import named_locations
 from coding_assistant.index.matching import ColumnWeights
-from coding_assistant.index.overview import asks_for_overview, landmark, main_files, readme, readme_opening
+from coding_assistant.index.overview import asks_for_overview, landmark, main_parts, readme_opening
 from coding_assistant.index.ranking import (
     FILE_WEIGHTS,
     SOURCE_WEIGHTS,
     Candidate,
+    Ranked,
     Weights,
     one_per_file_first,
     other_files_forward,
-    places_of,
     rank,
 )
 from coding_assistant.index.scored import Scored
@@ -45,6 +46,8 @@ _OF_NAMED_FILE = 0.25  # a chunk of a file that is named, where a chunk of a nam
 _Named: TypeAlias = Mapping[int, tuple[int, ...]]
 """The chunks at places that a query names, each with its lines that are named."""
 
+_NO_CHUNKS: Mapping[int, Chunk] = MappingProxyType({})
+
 
 class Searcher:
     """Searches one project's index; without an embedder, or before it has vectors, by words alone."""
@@ -55,8 +58,8 @@ class Searcher:
 
     def search(self, query: str, *, limit: int, mode: SearchMode = SearchMode.HYBRID) -> list[Hit]:
         """Return at most ``limit`` hits for a list: one chunk of each file before a second of any."""
-        hits = one_per_file_first(self._ranked(query, mode, FILE_WEIGHTS, self._named(query)))
-        return self._with_special(query, hits, mode)[:limit]
+        ranked = one_per_file_first(self._ranked(query, mode, FILE_WEIGHTS, self._named(query)))
+        return self._hits(ranked, self._special(query, mode), limit=limit)
 
     def find_sources(
         self, query: str, *, limit: int, mode: SearchMode = SearchMode.HYBRID, context: str = ""
@@ -67,22 +70,44 @@ class Searcher:
         """
         embedder = None if mode is SearchMode.TEXT else self._embedder
         named = self._named(query)
-        hits = self._ranked(query, mode, SOURCE_WEIGHTS, named, context=context)
-        excerpts = other_files_forward(narrowed(hits, query, embedder=embedder))
-        return _first(self._named_lines(named), self._with_special(query, excerpts, mode))[:limit]
+        ranked = self._ranked(query, mode, SOURCE_WEIGHTS, named, context=context)
+        chunks = self._index.chunks([each.head.id for each in to_be_cut(ranked)])
+        sources = other_files_forward(narrowed(ranked, chunks, query, embedder=embedder))
+        return self._hits(
+            sources, self._special(query, mode), self._named_lines(named), limit=limit, chunks=chunks
+        )
+
+    def _hits(
+        self,
+        ranked: Sequence[Ranked],
+        *special: Sequence[Hit],
+        limit: int,
+        chunks: Mapping[int, Chunk] = _NO_CHUNKS,
+    ) -> list[Hit]:
+        """Return the best as hits, with their texts, of which some are given; what is special comes first.
+
+        What was deleted since it was ranked is left out.
+        """
+        # Something special may take the place of any of the others, and is seldom.
+        shown = ranked if any(special) else ranked[:limit]
+        texts = {**chunks, **self._index.chunks({each.head.id for each in shown} - chunks.keys())}
+        hits = [_hit(each, texts[each.head.id]) for each in shown if each.head.id in texts]
+        for some in special:
+            hits = _first(some, hits)
+        return hits[:limit]
 
     def _named(self, query: str) -> _Named:
         """Return the chunks at the places that the query names."""
         locations = named_locations(query)
         return self._index.ids_at(locations) if locations else {}
 
-    def _with_special(self, query: str, hits: Sequence[Hit], mode: SearchMode) -> list[Hit]:
-        """Put before the hits what answers a question that no likeness of words or vectors would."""
+    def _special(self, query: str, mode: SearchMode) -> list[Hit]:
+        """Return what answers a question that no likeness of words or vectors would."""
         if mode is SearchMode.VECTOR:
-            return list(hits)
+            return []
         if asked := uses_asked(query):
-            return _first(self._uses(asked), hits)
-        return _first(self._overview(), hits) if asks_for_overview(query) else list(hits)
+            return self._uses(asked)
+        return self._overview() if asks_for_overview(query) else []
 
     def _named_lines(self, named: _Named) -> list[Hit]:
         """Return the lines around those that a stack trace names, from the one that failed outwards."""
@@ -92,23 +117,20 @@ class Searcher:
         return [Hit(chunk, 0.0) for chunk in found[:_MOST_NAMED_PLACES]]
 
     def _uses(self, asked: UsesAsked) -> list[Hit]:
-        return uses(asked, self._ranked(f"`{asked.name}`", SearchMode.TEXT, SOURCE_WEIGHTS, {}))
+        ranked = self._ranked(f"`{asked.name}`", SearchMode.TEXT, SOURCE_WEIGHTS, {})
+        return uses(asked, self._hits(ranked, limit=len(ranked)))
 
     def _overview(self) -> list[Hit]:
         """Return the README's opening, then what is to be known of each of the main files."""
-        sizes = self._index.sizes()
-        opening = readme(sizes)
-        code = {path: size for path, size in sizes.items() if path != opening and not places_of(path)}
-        files = main_files(code)
-        chunks = self._index.chunks_of_files([*files, *([opening] if opening else [])])
-        found = readme_opening(chunks[opening]) if opening else []
-        found += [chunk for path in files if (chunk := landmark(chunks[path]))]
+        parts = main_parts(self._index)
+        found = readme_opening(parts.readme) if parts.readme else []
+        found += [chunk for chunks in parts.files.values() if (chunk := landmark(chunks))]
         return [Hit(chunk, 1 / rank, {"overview": 1 / rank}) for rank, chunk in enumerate(found, start=1)]
 
     def _ranked(
         self, query: str, mode: SearchMode, weights: Weights, named: _Named, *, context: str = ""
-    ) -> list[Hit]:
-        candidates = self._candidates(f"{query} {context}", mode, named)
+    ) -> list[Ranked]:
+        candidates = self._candidates(f"{query} {context}" if context else query, mode, named)
         return rank(query_terms(query), candidates, weights=weights)
 
     def _vector(self, words: str, mode: SearchMode) -> Vectors | None:
@@ -122,12 +144,15 @@ class Searcher:
         """Return what the words, their vector or the named places find, each scored by all three."""
         terms, vector = query_terms(words), self._vector(words, mode)
         index = self._index
-        matches = [] if mode is SearchMode.VECTOR else index.match(terms, weights=_COLUMNS, limit=_CANDIDATES)
         nearest = [] if vector is None else index.nearest(vector, limit=_CANDIDATES)
-        text, similarity = _by_id(matches), _by_id(nearest)
-        if matches:
-            others = (similarity.keys() | named.keys()) - text.keys()
-            text |= index.text_scores(terms, others, weights=_COLUMNS)
+        similarity = _by_id(nearest)
+        found = similarity.keys() | named.keys()
+        matches = (
+            []
+            if mode is SearchMode.VECTOR
+            else index.match(terms, weights=_COLUMNS, limit=_CANDIDATES, also=found)
+        )
+        text = _by_id(matches)
         if vector is not None and nearest:
             others = (text.keys() | named.keys()) - similarity.keys()
             similarity |= index.similarities(vector, others)  # of many vectors some of the nearest are missed
@@ -136,17 +161,24 @@ class Searcher:
         vector_shares = _shares(similarity, floor=nearest[-1].score if nearest else 0.0)
         return [
             Candidate(
-                chunk,
-                text=text_shares.get(id_, 0.0),
-                vector=vector_shares.get(id_, 0.0),
-                named=(1.0 if named[id_] else _OF_NAMED_FILE) if id_ in named else 0.0,
+                head,
+                text=text_shares.get(head.id, 0.0),
+                vector=vector_shares.get(head.id, 0.0),
+                named=(1.0 if named[head.id] else _OF_NAMED_FILE) if head.id in named else 0.0,
             )
-            for id_, chunk in index.chunks(text.keys() | similarity.keys() | named.keys()).items()
+            for head in index.heads(text.keys() | similarity.keys() | named.keys())
         ]
 
 
 def _by_id(found: Sequence[Scored]) -> dict[int, float]:
     return {each.id: each.score for each in found}
+
+
+def _hit(ranked: Ranked, chunk: Chunk) -> Hit:
+    """Return what is ranked with its text, and of what speaks for it what is not 0."""
+    if ranked.is_excerpt:
+        chunk = chunk.part(ranked.head.start_line, ranked.head.end_line)
+    return Hit(chunk, ranked.score, {name: part for name, part in ranked.why.items() if part})
 
 
 def _shares(scores: Mapping[int, float], *, floor: float) -> dict[int, float]:

@@ -7,6 +7,7 @@ repaired (``derived_file``). It knows nothing of walking, chunking or ranking.
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import astuple, dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -18,7 +19,7 @@ from coding_assistant.index.derived_file import DerivedFile
 from coding_assistant.index.known_files import Counts, FileProblem, Part, PassedOver
 from coding_assistant.index.locations import NamedLocation
 from coding_assistant.index.matching import ColumnWeights
-from coding_assistant.index.scored import Scored
+from coding_assistant.index.scored import ChunkHead, Scored
 from coding_assistant.index.vector_index import LIMITS, Limits, VectorIndex
 from coding_assistant.index.vectors import SCHEMA as VECTORS_SCHEMA
 from coding_assistant.index.vectors import KeptVectors
@@ -65,6 +66,11 @@ CREATE TRIGGER terms_follow_chunks AFTER DELETE ON chunks BEGIN
 END;
 """
 
+# The columns before the text: a long row's other pages are not read.
+_HEADS = """
+SELECT chunks.id, files.path, start_line, end_line, symbol
+FROM json_each(?) AS wanted JOIN chunks ON chunks.id = wanted.value JOIN files ON files.id = chunks.file_id
+"""
 _CHUNKS = """
 SELECT chunks.id, files.path, start_line, end_line, text, language, symbol, kind, context
 FROM json_each(?) AS wanted JOIN chunks ON chunks.id = wanted.value JOIN files ON files.id = chunks.file_id
@@ -201,22 +207,22 @@ class ProjectIndex:
             _delete(connection, "files", gone)
             _delete(connection, "skipped", gone)
 
-    def match(self, terms: QueryTerms, *, weights: ColumnWeights, limit: int) -> list[Scored]:
-        """Return chunks that share terms with the query, by BM25, best first.
+    def match(
+        self, terms: QueryTerms, *, weights: ColumnWeights, limit: int, also: AbstractSet[int] = frozenset()
+    ) -> list[Scored]:
+        """Return chunks that share terms with the query, by BM25, best first, with those of ``also`` that do.
 
         In a large index not all of them are looked at: ``matching`` tells which.
         """
         with self._database.reading() as connection:
             return matching.match(
-                connection, terms.terms, weights=weights, limit=limit, counts=self._term_counts
+                connection, terms.terms, weights=weights, limit=limit, counts=self._term_counts, also=also
             )
 
-    def text_scores(
-        self, terms: QueryTerms, ids: Collection[int], *, weights: ColumnWeights
-    ) -> dict[int, float]:
-        """Return the scores, as ``match`` has them, of those chunks that share terms with the query."""
+    def heads(self, ids: Collection[int]) -> list[ChunkHead]:
+        """Return what chunks are called and where they stand; those that are no more are left out."""
         with self._database.reading() as connection:
-            return matching.scores(connection, terms.terms, ids, weights=weights, counts=self._term_counts)
+            return list(map(ChunkHead._make, connection.execute(_HEADS, (json.dumps(list(ids)),))))
 
     def chunks(self, ids: Collection[int]) -> dict[int, Chunk]:
         """Return chunks by their ids; those that are no more are left out."""
@@ -243,6 +249,10 @@ class ProjectIndex:
     def use_embedder(self, fingerprint: str, dimensions: int) -> None:
         """Hold the vectors of this embedder from now on; those of another one are dropped."""
         self._vectors.use_embedder(fingerprint, dimensions)
+
+    def count_with_vectors(self, fingerprint: str) -> int:
+        """Return how many chunks have a vector of this embedder, which need not be in use."""
+        return self._vectors.count_of(fingerprint)
 
     def count_without_vectors(self) -> int:
         """Return how many chunks lack a vector of the embedder in use."""
@@ -308,7 +318,7 @@ def _context(column: str | None) -> tuple[ContextLine, ...]:
 
 
 def _context_column(context: Sequence[ContextLine]) -> str | None:
-    return json.dumps([astuple(line) for line in context], ensure_ascii=False) if context else None
+    return json.dumps([(line.line, line.text) for line in context], ensure_ascii=False) if context else None
 
 
 def _paths(files: Sequence[IndexedFile] | Sequence[PassedOver]) -> list[PurePosixPath]:

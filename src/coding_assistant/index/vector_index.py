@@ -130,6 +130,11 @@ class VectorIndex:
                 if self._embedded(connection) is None:  # nobody else has done it meanwhile
                     stored.replace_embedder(connection, fingerprint, dimensions)
 
+    def count_of(self, fingerprint: str) -> int:
+        """Return how many chunks have a vector of this embedder, be it in use or not."""
+        with self._database.reading() as connection:
+            return stored.count_of(connection, fingerprint)
+
     def count_missing(self) -> int:
         """Return how many chunks have no vector yet."""
         with self._database.reading() as connection:

@@ -148,6 +148,12 @@ def count(connection: sqlite3.Connection) -> int:
     return int(rows)
 
 
+def count_of(connection: sqlite3.Connection, fingerprint: str) -> int:
+    """Return how many chunks have a row that is this embedder's."""
+    held = embedded(connection)
+    return count(connection) if held and held.fingerprint == fingerprint else 0
+
+
 def count_missing(connection: sqlite3.Connection) -> int:
     """Return how many chunks have no row yet."""
     ((chunks,),) = connection.execute(_COUNT_MISSING)

@@ -97,6 +97,11 @@ class GgufEmbedder:
         """A dozen texts a second, or less."""
         return False
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the next text finds the process running, with its model."""
+        return self._server.is_running
+
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         """Return a row for each text, of length 1, or all zeros for a blank one.
 
@@ -154,6 +159,12 @@ class _EmbeddingServer:
         self._starting = anyio.Lock()
         self._deaths = Deaths()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a process that has loaded the model."""
+        running = self._running
+        return running is not None and running.process.is_running
+
     async def embed(self, text: str) -> Vectors:
         """Return the vector of a text, all zeros when it has no token."""
         running = await self._ready()
@@ -175,7 +186,7 @@ class _EmbeddingServer:
                 await running.client.close()
 
     async def _ready(self) -> _Running:
-        if self._running is not None and not self._running.process.is_running:
+        if self._running is not None and not self.is_running:
             await self._bury(self._running)  # it died while nobody looked
         async with self._starting:
             if self._running is None:

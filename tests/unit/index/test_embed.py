@@ -2,12 +2,14 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pytest
 
-from coding_assistant.domain import ChunksEmbedded
+from coding_assistant.domain import Chunk, ChunkKind, ChunksEmbedded, ContextLine, FileStamp, SourceFile
+from coding_assistant.embedding.static import StaticEmbedder
 from coding_assistant.errors import Conflict, IndexMissing
 from coding_assistant.index.embed import embed_missing
-from coding_assistant.index.store import ProjectIndex
+from coding_assistant.index.store import IndexedFile, ProjectIndex
 from support.hashing_embedder import HashingEmbedder
 from support.vectors import fill, indexed, texts_of, write
 
@@ -28,6 +30,11 @@ def embedder() -> HashingEmbedder:
     return HashingEmbedder()
 
 
+@pytest.fixture(scope="module")
+def static() -> StaticEmbedder:
+    return StaticEmbedder.load()
+
+
 def test_every_chunk_is_embedded_once_with_its_path_and_symbol(
     index: ProjectIndex, embedder: HashingEmbedder
 ) -> None:
@@ -36,6 +43,28 @@ def test_every_chunk_is_embedded_once_with_its_path_and_symbol(
     assert embedder.texts == ["src/a.py\nsymbol1\none", "src/a.py\nsymbol2\ntwo", "b.py\nsymbol1\nthree"]
     assert fill(index, embedder) == 0
     assert len(embedder.texts) == 3
+
+
+def test_an_embedder_of_terms_gives_the_same_vectors_without_the_text(
+    index: ProjectIndex, static: StaticEmbedder
+) -> None:
+    path = PurePosixPath("src/größe/utf8_v2.py")
+    heads = (ContextLine(1, "class HTTPServer2:"), ContextLine(90, "    def below(self):"))
+    chunks = [
+        Chunk(path, 2, 3, text, "python", symbol, ChunkKind.METHOD, heads)
+        for symbol in (None, "HTTPServer2.naïve_größe_sha256")
+        for text in ("def naïve(sha256, maxAge):\n    return url_opener()", "", "大小 = 'x' * 10", "\x00")
+    ]
+    file = SourceFile(path, "", "digest", "python")
+    write(index, IndexedFile.of(file, FileStamp(1, 7, 8), chunks))
+    index.use_embedder(static.fingerprint, static.dimensions)
+    ids, texts = zip(*index.texts_without_vectors(limit=10), strict=True)
+    same_ids, terms = zip(*index.terms_without_vectors(limit=10), strict=True)
+    assert same_ids == ids
+    np.testing.assert_array_equal(static.embed_terms(terms), static.embed_documents(texts))
+    assert fill(index, static) == len(chunks)
+    for chunk_id, vector in zip(ids, static.embed_documents(texts), strict=True):
+        assert index.similarities(vector, [chunk_id])[chunk_id] == pytest.approx(1, abs=0.01)
 
 
 def test_progress_rises_to_the_total(index: ProjectIndex, embedder: HashingEmbedder) -> None:
@@ -169,6 +198,7 @@ def test_without_an_embedder_there_is_nothing_to_find_and_nothing_to_do(
     write(index, indexed("a.py", "one"))
     assert index.count_without_vectors() == 0
     assert index.texts_without_vectors(limit=5) == []
+    assert index.terms_without_vectors(limit=5) == []
     assert index.nearest(embedder.embed_query("one"), limit=5) == []
     assert index.similarities(embedder.embed_query("one"), [1]) == {}
     index.prepare_vectors()

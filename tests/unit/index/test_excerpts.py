@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from coding_assistant.domain import Chunk, ChunkKind, ContextLine, Hit, SourceFile
 from coding_assistant.embedding.static import StaticEmbedder
-from coding_assistant.index.excerpts import narrowed
+from coding_assistant.index import excerpts
+from coding_assistant.index.ranking import Ranked
+from coding_assistant.index.scored import ChunkHead
 from coding_assistant.project.chunk import chunk as chunks_of
 from coding_assistant.project.notebooks import CODE_MARK
 from coding_assistant.protocols import Embedder
@@ -20,6 +22,22 @@ from support.hashing_embedder import HashingEmbedder
 def _hit(text: str, *, path: str = "a.py", line: int = 1, score: float = 1.0) -> Hit:
     chunk = Chunk(PurePosixPath(path), line, line + text.count("\n"), text, "python", "run")
     return Hit(chunk, score, {"text": score})
+
+
+def narrowed(hits: Sequence[Hit], query: str, *, embedder: Embedder | None) -> list[Hit]:
+    """Narrow hits that are whole chunks, each under its position as id."""
+    ranked = [Ranked(_head(id_, hit.chunk), hit.score, hit.why) for id_, hit in enumerate(hits)]
+    chunks = {each.head.id: hits[each.head.id].chunk for each in excerpts.to_be_cut(ranked)}
+    found = excerpts.narrowed(ranked, chunks, query, embedder=embedder)
+    return [Hit(_shown(hits[each.head.id].chunk, each), each.score, each.why) for each in found]
+
+
+def _head(id_: int, chunk: Chunk) -> ChunkHead:
+    return ChunkHead(id_, str(chunk.path), chunk.start_line, chunk.end_line, chunk.symbol)
+
+
+def _shown(chunk: Chunk, found: Ranked) -> Chunk:
+    return chunk.part(found.head.start_line, found.head.end_line) if found.is_excerpt else chunk
 
 
 def _function(name: str, *, body: str = "step") -> str:
@@ -93,8 +111,8 @@ def test_hits_beyond_the_best_stay_whole_and_behind() -> None:
     found = narrowed(hits, "run", embedder=None)
     whole = [hit.chunk for hit in hits]
     kept = [chunk for chunk in whole if chunk in [hit.chunk for hit in found]]
-    assert kept == whole[60:]
-    assert [hit.chunk for hit in found[-20:]] == kept
+    assert kept == whole[45:]
+    assert [hit.chunk for hit in found[-35:]] == kept
     assert {hit.chunk.path for hit in found} == {chunk.path for chunk in whole}
     scores = [hit.score for hit in found]
     assert scores == sorted(scores, reverse=True)

@@ -106,21 +106,22 @@ def test_whatever_the_bounds_what_is_found_holds_a_term_and_both_ways_score_alik
             patch.setattr(matching, name, bound)
         counts = TermCounts()
         found = _match(connection, terms, counts)
-        scores = matching.scores(
-            connection, terms, range(1, len(bodies) + 1), weights=_WEIGHTS, counts=counts
-        )
+        also = frozenset(range(1, len(bodies) + 1, 2))
+        with_others = matching.match(connection, terms, weights=_WEIGHTS, limit=3, counts=counts, also=also)
     assert _ids(found) <= everything
     assert len(_ids(found)) == len(found)
-    assert [scores[each.id] for each in found] == [pytest.approx(each.score) for each in found]
+    assert _ids(with_others) <= everything
+    assert _ids(found[:3]) | (_ids(found) & also) <= _ids(with_others)
+    scores = {each.id: each.score for each in with_others}
+    both = [each for each in found if each.id in scores]
+    assert [scores[each.id] for each in both] == [pytest.approx(each.score) for each in both]
     assert [each.score for each in found] == sorted((each.score for each in found), reverse=True)
 
 
-def test_no_terms_or_no_ids_give_nothing(connection: sqlite3.Connection) -> None:
+def test_no_terms_give_nothing(connection: sqlite3.Connection) -> None:
     _fill(connection, ["some"])
     counts = TermCounts()
     assert _match(connection, [], counts) == []
-    assert matching.scores(connection, [], [1], weights=_WEIGHTS, counts=counts) == {}
-    assert matching.scores(connection, ["some"], [], weights=_WEIGHTS, counts=counts) == {}
 
 
 def test_a_word_that_stands_nowhere_takes_nothing_from_the_others(
