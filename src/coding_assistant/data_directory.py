@@ -67,6 +67,11 @@ class DataDirectory:
         return self.home / "indexes"
 
     @property
+    def snapshots(self) -> Path:
+        """The folder of what models have read of conversations."""
+        return self.home / "snapshots"
+
+    @property
     def logs(self) -> Path:
         """The folder of the logs."""
         return self.home / "logs"

@@ -82,11 +82,39 @@ class Settings(BaseModel):
         " embedding model's .gguf file; or `sentence-transformers:` and a model's folder (with a slash) or"
         " installed package.",
     )
-    source_tokens: int = Field(
-        default=1_200,
+    source_tokens: int | None = Field(
+        default=None,
         ge=200,
         le=16_000,
-        description="Code shown to the model for one question, in tokens: more finds more and takes longer.",
+        description="Code shown to the model for one question, in tokens: more finds more and takes longer."
+        " Default: what the model reads here within `first_token_seconds`, between 600 and 4,000.",
+    )
+    first_token_seconds: float = Field(
+        default=12.0,
+        gt=0.0,
+        le=3600.0,
+        description="How long the first answer of a conversation may take to begin; sets how much code it"
+        " is shown.",
+    )
+    primer_tokens: int = Field(
+        default=0,
+        ge=0,
+        le=4_000,
+        description="What a new conversation knows of the project from its beginning (layout, main files and"
+        " symbols), in tokens; read once while nobody asks. 0: nothing.",
+    )
+    snapshot_megabytes: int = Field(
+        default=4_096,
+        ge=0,
+        le=1_000_000,
+        description="Disk for what the model has read of conversations, so that they go on at once after a"
+        " switch or a restart; the one unused for the longest goes first. 0: none is kept.",
+    )
+    longest_queue: int = Field(
+        default=16,
+        ge=0,
+        le=10_000,
+        description="How many questions may wait for a slot; beyond that they are refused at once.",
     )
     patience_seconds: float = Field(
         default=120.0, gt=0.0, le=3600.0, description="How long a question waits for a free slot."

@@ -1,13 +1,18 @@
 """An engine without weights: it says what a script says, so that everything above a model can be tested.
 
 It keeps the promises of ``protocols.Engine`` that the contract suite checks on it and on the real one:
-control tokens come from the format alone, encoding is append-only, a slot remembers what it has read.
+control tokens come from the format alone, encoding is append-only, a slot remembers what it has read, and a
+snapshot of it is a file.
 """
 
+import json
 import re
+import uuid
 import zlib
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
 
 import anyio
 import anyio.lowlevel
@@ -23,7 +28,7 @@ from coding_assistant.domain import (
     TextPiece,
 )
 from coding_assistant.errors import CodingAssistantError, InvalidRequest
-from coding_assistant.inference.prompt_format import CHATML, Control, Text
+from coding_assistant.inference.prompt_format import CHATML, Control, Text, Tokens
 
 CONTROL_TOKENS = {name: number for number, name in enumerate(CHATML.controls, start=1)}
 BATCH_TOKENS = 256
@@ -55,8 +60,12 @@ class ScriptedEngine:
     """``protocols.Engine``: answers the scripts in turn, and the last one for ever.
 
     ``requests`` are those that arrived; ``prompt_text`` shows what a request said. ``closed_early`` counts
-    the answers whose reader left before the end.
+    the answers whose reader left before the end. Snapshots lie in ``snapshot_folder``; without one there are
+    none. ``saved`` and ``restored`` are their names, ``read_ahead`` the tokens of each ``read``, in order.
     """
+
+    # Tokens mean the same to all of these engines, as to several runs of one model.
+    _pieces: ClassVar[dict[int, str]] = {number: name for name, number in CONTROL_TOKENS.items()}
 
     def __init__(
         self,
@@ -64,17 +73,27 @@ class ScriptedEngine:
         context_tokens: int = 8_192,
         slots: int = 2,
         load_fails: CodingAssistantError | None = None,
+        snapshot_folder: Path | None = None,
     ) -> None:
         self._scripts = [Script(each) if isinstance(each, str) else each for each in scripts] or [Script()]
-        self._info = EngineInfo("scripted", context_tokens, slots)
+        self._info = EngineInfo(
+            "scripted",
+            context_tokens,
+            slots,
+            vocabulary="scripted",
+            snapshots="5c1bed" if snapshot_folder is not None else "",
+        )
+        self._snapshots = snapshot_folder
         self._load_fails = load_fails
         self._loaded = False
         self._gate = anyio.Event()
-        self._pieces = {number: name for name, number in CONTROL_TOKENS.items()}
         self._read: dict[int, tuple[int, ...]] = {}
         self.requests: list[GenerationRequest] = []
         self.waiting = anyio.Event()
         self.closed_early = 0
+        self.saved: list[str] = []
+        self.restored: list[str] = []
+        self.read_ahead: list[tuple[int, ...]] = []
 
     @property
     def name(self) -> str:
@@ -88,7 +107,9 @@ class ScriptedEngine:
         await anyio.lowlevel.checkpoint()
         if self._load_fails is not None:
             raise self._load_fails
-        self._loaded = True
+        if not self._loaded:
+            self._info = replace(self._info, run=uuid.uuid4().hex)
+            self._loaded = True
         return self._info
 
     async def tokenize(self, text: str) -> tuple[int, ...]:
@@ -98,18 +119,20 @@ class ScriptedEngine:
     async def encode(self, messages: Sequence[Message]) -> tuple[int, ...]:
         await self.load()
         tokens: list[int] = []
-        for stretch in CHATML.stretches(messages):
+        for stretch in CHATML.stretches([_without_control_tokens(message) for message in messages]):
             for segment in stretch:
                 match segment:
                     case Control(name):
                         tokens.append(CONTROL_TOKENS[name])
+                    case Tokens(written):
+                        tokens += written
                     case Text(text):
                         tokens += await self.tokenize(text)
         return tuple(tokens)
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[EngineEvent, None]:
         await self.load()
-        self._check(request)
+        self._check(request.tokens, request.slot)
         script = self._scripts[min(len(self.requests), len(self._scripts) - 1)]
         self.requests.append(request)
         finished = False
@@ -122,6 +145,38 @@ class ScriptedEngine:
             raise
         finally:
             self.closed_early += not finished
+
+    async def read(self, tokens: Sequence[int], *, slot: int) -> AsyncGenerator[PromptRead, None]:
+        await self.load()
+        self._check(tokens, slot)
+        self.read_ahead.append(tuple(tokens))
+        async for read in self._reading(tuple(tokens), slot):
+            yield read
+
+    async def save_slot(self, slot: int, name: str) -> int:
+        self._check((), slot)
+        await self.load()
+        held = self._read.get(slot, ())
+        if self._snapshots is None or not held:
+            return 0
+        self._snapshots.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = self._snapshots / name
+        file.write_text(json.dumps(held), encoding="ascii")
+        self.saved.append(name)
+        return file.stat().st_size
+
+    async def restore_slot(self, slot: int, name: str) -> int:
+        self._check((), slot)
+        await self.load()
+        if held := self._snapshot(name):
+            self._read[slot] = held
+            self.restored.append(name)
+        return len(held)
+
+    async def erase_slot(self, slot: int) -> None:
+        self._check((), slot)
+        await self.load()
+        self._read.pop(slot, None)
 
     async def close(self) -> None:
         await anyio.lowlevel.checkpoint()
@@ -136,23 +191,40 @@ class ScriptedEngine:
         """Return what the model was shown, control tokens by their names."""
         return "".join(self._pieces[token] for token in request.tokens)
 
-    def _check(self, request: GenerationRequest) -> None:
-        if not 0 <= request.slot < self._info.slots:
-            raise InvalidRequest(f"There is no slot {request.slot}.")
-        if len(request.tokens) >= self._info.context_tokens:
+    def held(self, slot: int) -> str:
+        """Return what a slot has read and written, control tokens by their names."""
+        return "".join(self._pieces[token] for token in self._read.get(slot, ()))
+
+    def _check(self, tokens: Sequence[int], slot: int) -> None:
+        if not 0 <= slot < self._info.slots:
+            raise InvalidRequest(f"There is no slot {slot}.")
+        if len(tokens) >= self._info.context_tokens:
             raise InvalidRequest(
-                f"The prompt has {len(request.tokens):,} tokens, "
-                f"the context holds {self._info.context_tokens:,}."
+                f"The prompt has {len(tokens):,} tokens, the context holds {self._info.context_tokens:,}."
             )
 
-    async def _answer(self, request: GenerationRequest, script: Script) -> AsyncGenerator[EngineEvent, None]:
-        total = len(request.tokens)
+    def _snapshot(self, name: str) -> tuple[int, ...]:
+        if self._snapshots is None:
+            return ()
+        try:
+            return tuple(json.loads((self._snapshots / name).read_text(encoding="ascii")))
+        except (OSError, ValueError):
+            return ()
+
+    async def _reading(self, tokens: tuple[int, ...], slot: int) -> AsyncGenerator[PromptRead, None]:
+        total = len(tokens)
         # The last token is always read anew: what follows it is what is asked for.
-        cached = min(_common_prefix(self._read.get(request.slot, ()), request.tokens), total - 1)
+        cached = min(_common_prefix(self._read.get(slot, ()), tokens), total - 1)
         for done in (*range(cached, total, BATCH_TOKENS), total):
             await anyio.lowlevel.checkpoint()
-            self._read[request.slot] = request.tokens[:done]
+            self._read[slot] = tokens[:done]
             yield PromptRead(done, total, cached)
+
+    async def _answer(self, request: GenerationRequest, script: Script) -> AsyncGenerator[EngineEvent, None]:
+        total, cached = len(request.tokens), 0
+        async for read in self._reading(request.tokens, request.slot):
+            cached = read.cached
+            yield read
         if script.waits:
             self.waiting.set()
             await self._gate.wait()
@@ -162,9 +234,10 @@ class ScriptedEngine:
             if script.fails is not None and written == script.fails_after:
                 raise script.fails
             await anyio.lowlevel.checkpoint()
-            self._read[request.slot] += (self._number(piece),)
+            token = self._number(piece)
+            self._read[request.slot] += (token,)
             written += 1
-            yield TextPiece(piece)
+            yield TextPiece(piece, (token,))
         if script.fails is not None:
             raise script.fails
         if not script.malformed:
@@ -175,6 +248,12 @@ class ScriptedEngine:
         number = _FIRST_TEXT_TOKEN + zlib.crc32(piece.encode()) % _TEXT_TOKENS
         self._pieces[number] = piece
         return number
+
+
+def _without_control_tokens(message: Message) -> Message:
+    if any(token in CONTROL_TOKENS.values() for token in message.tokens):
+        return replace(message, tokens=())
+    return message
 
 
 def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:

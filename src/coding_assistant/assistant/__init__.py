@@ -4,6 +4,7 @@ from coding_assistant.assistant.assistant import AsyncAssistant
 from coding_assistant.assistant.folders import index_folder, next_change, search_folder
 from coding_assistant.assistant.wiring import (
     chosen_model,
+    make_embedder,
     make_engine,
     open_catalog,
     open_project_code,
@@ -13,6 +14,7 @@ __all__ = [
     "AsyncAssistant",
     "chosen_model",
     "index_folder",
+    "make_embedder",
     "make_engine",
     "next_change",
     "open_catalog",

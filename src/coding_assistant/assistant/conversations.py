@@ -1,24 +1,39 @@
 """The calls that need only what is kept and what is in the making."""
 
-from typing import Literal
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Literal, TypeAlias
 
 import anyio
 from anyio import to_thread
 
 from coding_assistant import contract
-from coding_assistant.chat.export import conversation_as_json, conversation_as_markdown
+from coding_assistant.chat.export import as_json, as_markdown
 from coding_assistant.chat.generation import Generations
+from coding_assistant.chat.importing import read_document
 from coding_assistant.chat.store import ConversationStore
-from coding_assistant.domain import Turn
+from coding_assistant.domain import Conversation, Turn
 from coding_assistant.errors import NotFound
+
+Forget: TypeAlias = Callable[[Collection[str]], Awaitable[None]]
+"""Deletes what is derived from conversations, such as what the model has read of them; takes their ids."""
+
+
+async def _nothing_to_forget(_conversation_ids: Collection[str]) -> None:
+    """Do nothing, where nothing is derived."""
 
 
 class ConversationCalls:
-    """Sessions and conversations: listed, read, changed and cleared."""
+    """Sessions and conversations: listed, read, changed, cleared, exported and imported.
 
-    def __init__(self, store: ConversationStore, generations: Generations) -> None:
+    ``forget`` is called after texts have become invisible, by deletion, clearing or the end of their time.
+    """
+
+    def __init__(
+        self, store: ConversationStore, generations: Generations, *, forget: Forget = _nothing_to_forget
+    ) -> None:
         self._store = store
         self._generations = generations
+        self._forget = forget
         # Held while a question is begun or turns are removed, so that neither happens within the other.
         self._changing = anyio.Lock()
 
@@ -37,41 +52,65 @@ class ConversationCalls:
         return [contract.ConversationView.of(each) for each in found]
 
     async def clear_session(self, session_id: str) -> contract.HistoryClearedResponse:
-        """Delete a session with its conversations."""
+        """Delete a session with its conversations, for good."""
         async with self._changing:
-            for conversation in await self.session_conversations(session_id):
-                await self._stop_answer(conversation.conversation_id)
+            ids = [each.conversation_id for each in await self.session_conversations(session_id)]
+            for conversation_id in ids:
+                await self._stop_answer(conversation_id)
             conversations, turns = await to_thread.run_sync(self._store.clear_session, session_id)
+            await self._forget(ids)
         return contract.HistoryClearedResponse(
             cleared_conversations=conversations, cleared_messages=2 * turns
         )
 
     async def clear_history(self, conversation_id: str | None) -> contract.HistoryClearedResponse:
-        """Empty a conversation, or all of them."""
-        if conversation_id is None:
-            async with self._changing:
-                for generation in self._generations.running():
-                    await generation.stop()
-                conversations, turns = await to_thread.run_sync(self._store.clear_all)
-        else:
+        """Empty a conversation, or all of them and the trash, for good."""
+        async with self._changing:
+            if conversation_id is None:
+                return await self._clear_all()
             await to_thread.run_sync(self._store.conversation, conversation_id)
-            async with self._changing:
-                await self._stop_answer(conversation_id)
-                turns = await to_thread.run_sync(self._store.clear_conversation, conversation_id)
-            conversations = 1
+            await self._stop_answer(conversation_id)
+            turns = await to_thread.run_sync(self._store.clear_conversation, conversation_id)
+            await self._forget([conversation_id])
+        return contract.HistoryClearedResponse(cleared_conversations=1, cleared_messages=2 * turns)
+
+    async def _clear_all(self) -> contract.HistoryClearedResponse:
+        for generation in self._generations.running():
+            await generation.stop()
+        known = await to_thread.run_sync(self._store.conversations)
+        conversations, turns = await to_thread.run_sync(self._store.clear_all)
+        await self._forget([each.id for each in known])
         return contract.HistoryClearedResponse(
             cleared_conversations=conversations, cleared_messages=2 * turns
         )
 
     async def conversations(
-        self, *, project: str | None = None, containing: str | None = None
+        self,
+        *,
+        project: str | None = None,
+        containing: str | None = None,
+        archived: bool | None = None,
+        deleted: bool = False,
     ) -> list[contract.ConversationView]:
-        """Return conversations, pinned ones first, then the newest."""
+        """Return conversations, pinned ones first, then the newest; ``deleted``: those in the trash alone."""
         project_id = (await to_thread.run_sync(self._store.project, project)).id if project else None
-        found = await to_thread.run_sync(
-            lambda: self._store.conversations(project_id=project_id, containing=containing)
-        )
+        found: Sequence[Conversation]
+        if deleted:
+            every = await to_thread.run_sync(self._store.trash.conversations)
+            found = [each for each in every if project_id in {None, each.project_id}]
+        else:
+            found = await to_thread.run_sync(
+                lambda: self._store.conversations(
+                    project_id=project_id, containing=containing, archived=archived
+                )
+            )
         return [contract.ConversationView.of(each) for each in found]
+
+    async def search_messages(self, query: str, *, limit: int = 20) -> list[contract.FoundMessageView]:
+        """Return the messages that hold all words, the best first."""
+        text = contract.normalise_query(query)
+        found = await to_thread.run_sync(lambda: self._store.messages.find(text, limit=limit))
+        return [contract.FoundMessageView.of(each) for each in found]
 
     async def conversation(self, conversation_id: str) -> contract.ConversationView:
         """Return one conversation."""
@@ -98,6 +137,10 @@ class ConversationCalls:
             conversation_id=conversation_id,
             messages=messages[max(0, cut - limit) : cut],
             total_count=await self._message_count(conversation_id),
+            summaries=[
+                contract.SummaryView.of(each)
+                for each in await to_thread.run_sync(self._store.summaries, conversation_id)
+            ],
         )
 
     async def _turn_of(self, message_id: str, conversation_id: str) -> Turn:
@@ -121,6 +164,7 @@ class ConversationCalls:
         turns = await to_thread.run_sync(self._store.turns, conversation_id)
         answers = [turn.answer for turn in turns if turn.answer]
         receipts = [answer.receipt for answer in answers if answer.receipt]
+        summary = await to_thread.run_sync(self._store.summary, conversation_id)
         return contract.ChatContextResponse(
             conversation_id=conversation_id,
             message_count=len(turns) + len(answers),
@@ -131,7 +175,13 @@ class ConversationCalls:
             created_at=conversation.created_at,
             last_updated=conversation.updated_at,
             receipt=contract.ReceiptView.of(receipts[-1]) if receipts else None,
+            next=await self._forecast(conversation),
+            summary=None if summary is None else contract.SummaryView.of(summary),
         )
+
+    async def _forecast(self, conversation: Conversation) -> contract.ForecastView | None:  # noqa: ARG002  -- for whoever has a model
+        """Return what the next question finds; only whoever has a model knows."""
+        return None
 
     async def change_conversation(
         self, conversation_id: str, patch: contract.ConversationPatch
@@ -144,21 +194,41 @@ class ConversationCalls:
         )
         return contract.ConversationView.of(changed)
 
-    async def delete_conversation(self, conversation_id: str) -> None:
-        """Delete a conversation; an answer in the making is stopped first."""
-        await to_thread.run_sync(self._store.conversation, conversation_id)
+    async def delete_conversation(self, conversation_id: str, *, permanently: bool = False) -> None:
+        """Delete a conversation, to be restored or not; an answer in the making is stopped first."""
+        delete = self._store.delete_conversation if permanently else self._store.trash.put
         async with self._changing:
             await self._stop_answer(conversation_id)
-            await to_thread.run_sync(self._store.delete_conversation, conversation_id)
+            await to_thread.run_sync(delete, conversation_id)
+            await self._forget([conversation_id])
+
+    async def restore_conversation(self, conversation_id: str) -> contract.ConversationView:
+        """Undo a deletion; a conversation that is not deleted stays as it is."""
+        restored = await to_thread.run_sync(self._store.trash.restore, conversation_id)
+        return contract.ConversationView.of(restored)
+
+    async def empty_trash(self) -> None:
+        """Delete for good what was deleted 30 days ago."""
+        async with self._changing:
+            due = await to_thread.run_sync(self._store.erase_due)
+            if due:
+                await self._forget(due)
 
     async def export_conversation(self, conversation_id: str, *, form: Literal["md", "json"]) -> str:
         """Return a whole conversation as Markdown or JSON."""
-        conversation = await to_thread.run_sync(self._store.conversation, conversation_id)
-        project = await to_thread.run_sync(self._store.project, conversation.project_id)
-        turns = await to_thread.run_sync(self._store.turns, conversation_id)
-        if form == "json":
-            return conversation_as_json(conversation, project, turns)
-        return conversation_as_markdown(conversation, project, turns)
+        document = await to_thread.run_sync(self._store.document, conversation_id)
+        return as_json(document) if form == "json" else as_markdown(document)
+
+    async def import_conversation(
+        self, document: bytes, *, as_copy: bool = False
+    ) -> contract.ConversationView:
+        """Keep a conversation that was exported as JSON.
+
+        Raises ``InvalidImport``, or ``AlreadyImported`` for one that is here and is not to be a copy.
+        """
+        read = await to_thread.run_sync(read_document, document)
+        added = await to_thread.run_sync(lambda: self._store.arrivals.add(read, as_copy=as_copy))
+        return contract.ConversationView.of(added)
 
     async def _stop_answer(self, conversation_id: str) -> None:
         generation = self._generations.running_in(conversation_id)

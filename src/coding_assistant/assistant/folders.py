@@ -9,7 +9,6 @@ from coding_assistant import contract
 from coding_assistant.chat.project_code import ProjectCode
 from coding_assistant.domain import IndexStats, SearchMode
 
-MAX_QUERY_CHARACTERS = 2_000
 LOOK_SECONDS = 0.1
 
 
@@ -37,6 +36,6 @@ async def search_folder(
     code: ProjectCode, query: str, *, limit: int, mode: SearchMode
 ) -> list[contract.HitView]:
     """Bring a folder's index up to date and return the chunks that bear on the query, best first."""
-    text = contract.normalise_text(query, what="query", limit=MAX_QUERY_CHARACTERS)
+    text = contract.normalise_query(query)
     await code.refresh(lambda _progress: None)
     return [contract.HitView.of(hit) for hit in await code.search(text, limit=limit, mode=mode)]

@@ -14,30 +14,27 @@ from time import monotonic
 import anyio
 from anyio import to_thread
 
+from coding_assistant.chat.ahead import ReadingAhead
 from coding_assistant.chat.citations import ResolvedAnswer, resolve
+from coding_assistant.chat.compacting import Compacting
+from coding_assistant.chat.fronts import CodeAskedAbout, Fronts
 from coding_assistant.chat.generation import Emit, Generation, internal_failure
-from coding_assistant.chat.project_code import ProjectCode
-from coding_assistant.chat.prompt import (
-    MESSAGE_OVERHEAD_TOKENS,
-    Budget,
-    ComposedPrompt,
-    compose,
-    number_sources,
-    question_too_long,
-    system_text,
-)
-from coding_assistant.chat.query import in_conversation
+from coding_assistant.chat.model import ChatModel, KeptConversation, front_digest, kept_conversation
+from coding_assistant.chat.prompt import ComposedPrompt, compose, question_too_long
+from coding_assistant.chat.rendering import MESSAGE_OVERHEAD_TOKENS
+from coding_assistant.chat.retrieving import find_sources
 from coding_assistant.chat.store import ConversationStore
 from coding_assistant.domain import (
     Answer,
     AnswerFailed,
     AnswerFinished,
     CitationFound,
+    Compacted,
+    EngineInfo,
     Finish,
     GenerationEnded,
     GenerationRequest,
     ModelLoading,
-    ModelSpec,
     Project,
     PromptRead,
     Reading,
@@ -48,15 +45,11 @@ from coding_assistant.domain import (
     TextPiece,
     Timings,
     Turn,
+    Waiting,
 )
 from coding_assistant.errors import Busy, CodingAssistantError, InvalidProject, places
-from coding_assistant.inference.slots import SlotTable
-from coding_assistant.protocols import Engine
 
 logger = logging.getLogger(__name__)
-
-MOST_SOURCES = 12
-"""More chunks than this never fit into a source budget that a laptop reads with patience."""
 
 SAVE_SECONDS = 1.0
 """How much of an answer's time a crash can cost."""
@@ -77,8 +70,7 @@ class AskedQuestion:
 
     session_id: str
     turn: Turn
-    project: Project
-    code: ProjectCode
+    about: CodeAskedAbout
     sampling: Sampling
 
 
@@ -88,6 +80,8 @@ class _Draft:
 
     began: float = field(default_factory=monotonic)
     text: str = ""
+    tokens: tuple[int, ...] = ()
+    vocabulary: str = ""
     saved: float = field(default_factory=monotonic)
     receipt: Receipt | None = None
     shown: tuple[Source, ...] = ()
@@ -110,36 +104,36 @@ class _Draft:
 
 
 class Answering:
-    """Answers questions with one engine, keeping every turn in the store."""
+    """Answers questions with one model, keeping every turn in the store."""
 
     def __init__(
         self,
         store: ConversationStore,
-        engine: Engine,
-        slots: SlotTable,
-        spec: ModelSpec,
-        *,
-        source_tokens: int,
+        model: ChatModel,
+        fronts: Fronts,
+        ahead: ReadingAhead,
+        compacting: Compacting,
     ) -> None:
-        self.engine = engine
-        self.spec = spec
+        self.model = model
         self._store = store
-        self._slots = slots
-        self._source_tokens = source_tokens
+        self._fronts = fronts
+        self._ahead = ahead
+        self._compacting = compacting
 
     async def require_fit(self, question: str, project: Project, sampling: Sampling) -> None:
         """Raise ``QuestionTooLong`` for a question that the model could never read.
 
         No token is shorter than a byte, so the engine is asked only when the bytes do not settle it.
         """
-        budget = self._budget(self.spec.context_length, sampling)
-        system = self._system(project)
+        model, engine = self.model, self.model.engine
+        budget = model.budget(max_tokens=sampling.max_tokens)
+        system = model.system(project)
         if len((question + system).encode()) + 2 * MESSAGE_OVERHEAD_TOKENS <= budget.prompt:
             return
-        info = await self.engine.load()
-        budget = self._budget(info.context_tokens, sampling)
-        front = len(await self.engine.tokenize(system)) + MESSAGE_OVERHEAD_TOKENS
-        asked = len(await self.engine.tokenize(question)) + MESSAGE_OVERHEAD_TOKENS
+        info = await engine.load()
+        budget = model.budget(info.context_tokens, max_tokens=sampling.max_tokens)
+        front = len(await engine.tokenize(system)) + MESSAGE_OVERHEAD_TOKENS
+        asked = len(await engine.tokenize(question)) + MESSAGE_OVERHEAD_TOKENS
         if front + asked > budget.prompt:
             raise question_too_long(asked, front=front, budget=budget)
 
@@ -163,80 +157,112 @@ class Answering:
                 await self._conclude(asked, draft, finish, failure, generation.emit)
 
     async def _produce(self, asked: AskedQuestion, draft: _Draft, emit: Emit) -> Finish:
-        turn = asked.turn
-        stats = await asked.code.refresh(emit)
+        turn, model = asked.turn, self.model
+        stats = await asked.about.code.refresh(emit)
         if not stats.files:
             raise InvalidProject(
-                f"The folder of {asked.project.name} holds no file that can be read"
+                f"The folder of {asked.about.project.name} holds no file that can be read"
                 f" ({sum(stats.skipped.values()):,} were passed over).",
                 hint="`coding-assistant index` says why files are passed over.",
             )
-        past = await to_thread.run_sync(
-            lambda: self._store.turns(turn.conversation_id, before_number=turn.number)
+        kept = await to_thread.run_sync(
+            lambda: kept_conversation(self._store, turn.conversation_id, before_number=turn.number)
         )
-        text = in_conversation(turn.question, past)
-        hits = await asked.code.find_sources(text.question, context=text.context, limit=MOST_SOURCES)
-        sources = number_sources(hits, past, token_budget=self._source_tokens)
+        sources = await self._find_sources(asked, kept)
         draft.searching = monotonic() - draft.began
         emit(SourcesFound(sources))
-        async with self._slots.lease(turn.conversation_id) as slot:
+        async with model.caches.lease(turn.conversation_id, on_wait=lambda n: emit(Waiting(n))) as lease:
             info = await self._load(draft, emit)
+            if not kept.past:
+                kept = await self._begun(asked, info)
+            text = model.text(asked.about.project, kept, question=turn.question, sources=sources)
+            await lease.prepare(info, front=front_digest(text.system))
             composed = await compose(
-                self.engine,
-                system=self._system(asked.project),
-                past=past,
-                question=turn.question,
-                sources=sources,
-                budget=self._budget(info, asked.sampling),
+                model.engine,
+                text,
+                budget=model.budget(info.context_tokens, max_tokens=asked.sampling.max_tokens),
+                vocabulary=info.vocabulary,
+                now=datetime.now(UTC),
             )
             draft.receipt = _with_freshness(composed.receipt, files=stats.files, changed=stats.changed)
             draft.shown = composed.shown
-            await to_thread.run_sync(self._store.set_sources, turn.id, composed.sources)
-            return await self._write(asked, composed, slot, draft, emit)
+            draft.vocabulary = info.vocabulary
+            await to_thread.run_sync(self._keep_prompt, turn, composed)
+            if composed.summary:
+                emit(Compacted(composed.summary))
+            return await self._write(asked, composed, lease.slot, draft, emit)
 
-    async def _load(self, draft: _Draft, emit: Emit) -> int:
-        """Load the model if need be and return its context in tokens."""
-        if not self.engine.is_loaded:
-            emit(ModelLoading(self.engine.name))
+    async def _find_sources(self, asked: AskedQuestion, kept: KeptConversation) -> tuple[Source, ...]:
+        """Return the question's sources; those read ahead for it come first, in the slot that it will get."""
+        conversation_id, project_id = asked.turn.conversation_id, asked.about.project.id
+        read = self._ahead.guess(conversation_id)
+        if not kept.past and not read:
+            read = self._ahead.guess(project_id)
+            await self._ahead.hand_over(project_id, conversation_id)
+        budget = self.model.source_budget(asked.turn.question)
+        return await find_sources(asked.turn.question, kept, asked.about.code, token_budget=budget, read=read)
+
+    async def _begun(self, asked: AskedQuestion, info: EngineInfo) -> KeptConversation:
+        """Begin a conversation: what it is told of the project now, it is told for ever."""
+        primer = await self._fronts.primer_for_new(asked.about, info)
+        await to_thread.run_sync(self._store.set_primer, asked.turn.conversation_id, primer)
+        return KeptConversation(primer)
+
+    def _keep_prompt(self, turn: Turn, composed: ComposedPrompt) -> None:
+        """Write down what the prompts to come depend on."""
+        if composed.summary:
+            self._store.add_summary(turn.conversation_id, composed.summary)
+        self._store.set_sources(turn.id, composed.sources)
+
+    async def _load(self, draft: _Draft, emit: Emit) -> EngineInfo:
+        """Load the model if need be."""
+        engine = self.model.engine
+        if not engine.is_loaded:
+            emit(ModelLoading(engine.name))
         began = monotonic()
-        info = await self.engine.load()
+        info = await engine.load()
         draft.loading = monotonic() - began
-        return info.context_tokens
+        return info
 
     async def _write(
         self, asked: AskedQuestion, composed: ComposedPrompt, slot: int, draft: _Draft, emit: Emit
     ) -> Finish:
-        sampling = asked.sampling
+        spec, sampling = self.model.spec, asked.sampling
         request = GenerationRequest(
             tokens=composed.tokens,
             slot=slot,
             max_tokens=composed.receipt.reserved,
-            temperature=self.spec.temperature if sampling.temperature is None else sampling.temperature,
-            top_p=self.spec.top_p if sampling.top_p is None else sampling.top_p,
-            stop=self.spec.stop_tokens,
+            temperature=spec.temperature if sampling.temperature is None else sampling.temperature,
+            top_p=spec.top_p if sampling.top_p is None else sampling.top_p,
+            stop=spec.stop_tokens,
         )
-        report_reading = _reading_reporter(emit)
+        report_reading = _reading_reporter(emit, speed=self.model.speeds.of(self.model.engine.name))
         report_reading(PromptRead(0, len(request.tokens), 0))
-        async with aclosing(self.engine.generate(request)) as events:
+        async with aclosing(self.model.engine.generate(request)) as events:
             async for event in events:
                 match event:
                     case PromptRead():
                         report_reading(event)
-                    case TextPiece(text=text):
-                        await self._keep(asked.turn, draft, text)
-                        emit(TextDelta(text))
+                    case TextPiece():
+                        await self._keep(asked.turn, draft, event)
+                        emit(TextDelta(event.text))
                     case GenerationEnded():
                         draft.ended = event
                         return event.finish
         raise AssertionError("a generation ends with GenerationEnded")
 
-    async def _keep(self, turn: Turn, draft: _Draft, text: str) -> None:
+    async def _keep(self, turn: Turn, draft: _Draft, piece: TextPiece) -> None:
         if not draft.text:
             draft.first_token = monotonic() - draft.began
-        draft.text += text
+        draft.text += piece.text
+        draft.tokens += piece.tokens
         if monotonic() - draft.saved >= SAVE_SECONDS:
             draft.saved = monotonic()
-            await to_thread.run_sync(self._store.save_partial, turn.id, draft.text)
+            await to_thread.run_sync(
+                lambda: self._store.save_partial(
+                    turn.id, draft.text, tokens=draft.tokens, vocabulary=draft.vocabulary
+                )
+            )
 
     async def _conclude(
         self,
@@ -261,9 +287,13 @@ class Answering:
         for citation in resolved.citations:
             emit(CitationFound(citation))
         emit(AnswerFinished(asked.session_id, turn))
+        self._compacting.note_answer(turn.conversation_id, asked.about.project)
+        if draft.ended:
+            read, seconds = draft.ended.new_tokens, draft.ended.reading_seconds
+            await to_thread.run_sync(self.model.speeds.add, self.model.engine.name, read, seconds)
 
     async def _resolve(self, asked: AskedQuestion, draft: _Draft) -> ResolvedAnswer:
-        current = await asked.code.current_texts(source.chunk.path for source in draft.shown)
+        current = await asked.about.code.current_texts(source.chunk.path for source in draft.shown)
         return resolve(draft.text.strip(), draft.shown, current)
 
     def _answer(
@@ -272,32 +302,30 @@ class Answering:
         return Answer(
             text=resolved.text,
             finish=finish,
-            model=self.engine.name,
+            model=self.model.engine.name,
             finished_at=datetime.now(UTC),
             citations=resolved.citations,
             unknown_citations=resolved.unknown,
             receipt=_with_counts(draft.receipt, draft.ended),
             timings=draft.timings(),
             failure=failure.message if failure else "",
+            tokens=draft.tokens,
+            vocabulary=draft.vocabulary,
         )
 
-    def _system(self, project: Project) -> str:
-        return system_text(project.name, instructions=self.spec.system_prompt)
 
-    def _budget(self, context_tokens: int, sampling: Sampling) -> Budget:
-        """Return the budget; a reply may take half of the context at most, so that a prompt has room."""
-        wanted = sampling.max_tokens or self.spec.max_tokens
-        return Budget(limit=context_tokens, reserved=min(wanted, context_tokens // 2))
+def _reading_reporter(emit: Emit, *, speed: float | None) -> Callable[[PromptRead], None]:
+    """Return a function that passes reading on with the time that remains.
 
-
-def _reading_reporter(emit: Emit) -> Callable[[PromptRead], None]:
-    """Return a function that passes reading on with the time that remains, once there is a speed."""
+    ``speed`` is what this machine has read in a second before; the present reading's own counts as soon as
+    there is one.
+    """
     began = monotonic()
 
     def report(read: PromptRead) -> None:
         fresh = read.done - read.cached
-        elapsed = monotonic() - began
-        remaining = elapsed * (read.total - read.done) / fresh if fresh > 0 else None
+        per_second = fresh / (monotonic() - began) if fresh > 0 else speed
+        remaining = (read.total - read.done) / per_second if per_second else None
         emit(Reading(read.done, read.total, read.cached, remaining))
 
     return report

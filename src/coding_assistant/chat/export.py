@@ -1,49 +1,78 @@
-"""A conversation as a document of its own."""
+"""A conversation as a document of its own: to read, or to be read in again."""
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import Enum
 from pathlib import Path, PurePosixPath
+from typing import Final
 
-from coding_assistant.domain import Answer, Conversation, Project, Turn
+from coding_assistant.chat.title import title_from
+from coding_assistant.domain import Answer, Conversation, Project, Source, Summary, Turn
 
-FORMAT = "coding-assistant conversation 1"
+FORMAT: Final = "coding-assistant conversation 2"
 """Named in the JSON, so that a reader knows what it has before it trusts the fields."""
 
+SHORT_COMMIT: Final = 7
+"""Digits of a commit that are shown, as git itself does."""
 
-def conversation_as_markdown(conversation: Conversation, project: Project, turns: Iterable[Turn]) -> str:
-    """Return the conversation as Markdown: questions as headings, citations as ``path:lines``."""
+
+@dataclass(frozen=True, slots=True)
+class ConversationDocument:
+    """All that is kept of a conversation."""
+
+    conversation: Conversation
+    project: Project
+    turns: tuple[Turn, ...]
+    summaries: tuple[Summary, ...] = ()
+
+
+def as_json(document: ConversationDocument) -> str:
+    """Return the document as JSON, indented."""
+    fields = {"format": FORMAT, **asdict(document)}
+    return json.dumps(fields, default=_as_text, ensure_ascii=False, indent=2) + "\n"
+
+
+def as_markdown(document: ConversationDocument) -> str:
+    """Return the questions and answers as Markdown, each citation as ``path:lines @ commit``.
+
+    The commit is what was checked out when the question was asked; what was not committed then is not in it.
+    """
+    conversation, project = document.conversation, document.project
     head = (
         f"# {conversation.title}\n\nProject: {project.name} · {conversation.created_at:%Y-%m-%d %H:%M} UTC\n"
     )
-    return "\n".join((head, *(_turn_as_markdown(turn) for turn in turns)))
+    return "\n".join((head, *(line for turn in document.turns for line in _turn_lines(turn))))
 
 
-def conversation_as_json(conversation: Conversation, project: Project, turns: Iterable[Turn]) -> str:
-    """Return all that is kept of the conversation as JSON, indented."""
-    document = {
-        "format": FORMAT,
-        "conversation": asdict(conversation),
-        "project": asdict(project),
-        "turns": [asdict(turn) for turn in turns],
-    }
-    return json.dumps(document, default=_as_text, ensure_ascii=False, indent=2) + "\n"
-
-
-def _turn_as_markdown(turn: Turn) -> str:
-    return "\n".join((f"## {turn.question}\n", *_answer_lines(turn.answer)))
-
-
-def _answer_lines(answer: Answer | None) -> Iterator[str]:
-    if answer is None:
+def _turn_lines(turn: Turn) -> Iterator[str]:
+    if "\n" in turn.question:
+        yield f"## {title_from(turn.question)}\n"
+        yield f"{turn.question}\n"
+    else:
+        yield f"## {turn.question}\n"
+    if turn.answer is None:
         yield "*(not answered yet)*\n"
         return
+    yield from _answer_lines(turn.answer, turn)
+
+
+def _answer_lines(answer: Answer, turn: Turn) -> Iterator[str]:
     yield f"{answer.text or '*(no text)*'}\n"
+    pin = f" @ {turn.commit[:SHORT_COMMIT]}" if turn.commit else ""
     for citation in answer.citations:
-        yield f"- [{citation.source.number}] `{citation.location}` ({citation.state})"
-    yield f"\n*{answer.model}, {answer.finish}*\n"
+        yield f"- [{citation.source.number}] `{citation.location}{pin}` ({citation.state})"
+    if answer.citations:
+        yield ""
+    if turn.sources:
+        yield f"Sources: {_source_list(turn.sources, pin)}\n"
+    failure = f": {answer.failure}" if answer.failure else ""
+    yield f"*{answer.model}, {answer.finish}{failure}*\n"
+
+
+def _source_list(sources: Sequence[Source], pin: str) -> str:
+    return ", ".join(f"[{source.number}] `{source.chunk.location}{pin}`" for source in sources)
 
 
 def _as_text(value: object) -> str:

@@ -96,14 +96,15 @@ class Generations:
         self._tasks.start_soon(_run, generation, work)
         return generation
 
+    def find(self, generation_id: str) -> Generation | None:
+        """Return an answer that runs or ended lately, if there is one with the id."""
+        return self._by_id.get(generation_id)
+
     def get(self, generation_id: str) -> Generation:
         """Return an answer that runs or ended lately; ``GenerationNotFound`` otherwise."""
-        generation = self._by_id.get(generation_id)
+        generation = self.find(generation_id)
         if generation is None:
-            raise GenerationNotFound(
-                f"No answer in the making has the id {generation_id}.",
-                hint="An answer that ended stands in its conversation's history.",
-            )
+            raise no_generation(generation_id)
         return generation
 
     def running(self) -> list[Generation]:
@@ -146,6 +147,14 @@ async def _run(generation: Generation, work: Callable[[Generation], Coroutine[No
             generation.emit(internal_failure())
 
 
+def no_generation(generation_id: str) -> GenerationNotFound:
+    """Return the error for an id that no answer has."""
+    return GenerationNotFound(
+        f"No answer in the making has the id {generation_id}.",
+        hint="An answer that ended stands in its conversation's history.",
+    )
+
+
 def internal_failure() -> AnswerFailed:
     """Return the last event of an answer that failed for no reason that was foreseen."""
     return AnswerFailed(
@@ -158,14 +167,21 @@ def internal_failure() -> AnswerFailed:
 @asynccontextmanager
 async def open_generations() -> AsyncGenerator[Generations, None]:
     """Hold answers in the making; leaving interrupts those that still run."""
-    with as_it_was_raised():
+    async with open_tasks() as tasks:
+        yield Generations(tasks)
+
+
+@asynccontextmanager
+async def open_tasks() -> AsyncGenerator[TaskGroup, None]:
+    """Hold tasks that raise nothing; leaving cancels them, and what the body raises stays as it is."""
+    with _as_it_was_raised():
         async with anyio.create_task_group() as tasks:
-            yield Generations(tasks)
+            yield tasks
             tasks.cancel_scope.cancel()
 
 
 @contextmanager
-def as_it_was_raised() -> Iterator[None]:
+def _as_it_was_raised() -> Iterator[None]:
     """Undo the group that a task group puts around what its body raises; its tasks raise nothing."""
     try:
         yield

@@ -25,6 +25,7 @@ from coding_assistant.domain import (
     IndexFinished,
     Indexing,
     IndexStats,
+    ModelLoading,
     SearchMode,
     SourceFile,
 )
@@ -32,6 +33,7 @@ from coding_assistant.errors import Conflict, EngineFailed, InvalidRequest, NotR
 from coding_assistant.index import build
 from coding_assistant.index.embed import embed_missing
 from coding_assistant.index.known_files import Counts, FileProblem
+from coding_assistant.index.overview import MainParts, main_parts
 from coding_assistant.index.search import Searcher
 from coding_assistant.index.store import ProjectIndex
 from coding_assistant.index.upkeep import AT_ONCE, Pace, Upkeep, current_hits
@@ -43,8 +45,11 @@ logger = logging.getLogger(__name__)
 _Event = TypeVar("_Event")
 _Step: TypeAlias = Indexing | IndexStats
 
-OnProgress: TypeAlias = Callable[[Indexing], None]
-"""Called with how far an update is."""
+OnProgress: TypeAlias = Callable[[Indexing | ModelLoading], None]
+"""Called with how far an update is, and when what follows it waits for a model."""
+
+EMBEDDING_MODEL = "the embedding model"
+"""Its name while somebody waits for it."""
 
 VECTOR_SECONDS = 3.0
 """A question waits so long for vectors: enough for 30,000 chunks of the static embedder. A slower one goes on
@@ -141,10 +146,15 @@ class ProjectCode:
         self._may_lack_vectors = False
 
     async def refresh(self, on_progress: OnProgress) -> IndexStats:
-        """Make the index equal the working tree and return what it holds then."""
+        """Make the index equal the working tree for a search, and return what it holds then.
+
+        The progress ends with ``ModelLoading`` if that search will have to load the embedder's model.
+        """
         async with aclosing(self.updates(vector_seconds=VECTOR_SECONDS)) as updates:
             async for step in updates:
                 if isinstance(step, IndexStats):
+                    if self._embedder is not None and not self._embedder.is_loaded:
+                        on_progress(ModelLoading(EMBEDDING_MODEL))
                     return step
                 if step.total:
                     on_progress(step)
@@ -155,6 +165,17 @@ class ProjectCode:
         if not self._index_file.exists():
             return None
         return await to_thread.run_sync(lambda: self._open().counts())
+
+    async def count_with_vectors(self) -> int:
+        """Return how many chunks have a vector of the embedder in use; changes nothing."""
+        embedder = self._embedder
+        if embedder is None or not self._index_file.exists():
+            return 0
+        return await to_thread.run_sync(lambda: self._open().count_with_vectors(embedder.fingerprint))
+
+    async def main_parts(self) -> MainParts:
+        """Return what tells most of the project as a whole."""
+        return await to_thread.run_sync(lambda: main_parts(self._open()))
 
     async def problems(self) -> list[FileProblem]:
         """Return every file that the index lacks or holds without its syntax, and why, in order."""

@@ -23,6 +23,8 @@ from coding_assistant.domain import (
     Receipt,
     Session,
     Source,
+    Summary,
+    SummaryOrigin,
     Timings,
     Turn,
 )
@@ -64,6 +66,8 @@ def conversation_from(row: RowMapping) -> Conversation:
         pinned=row["pinned"],
         archived=row["archived"],
         turn_count=row["turn_count"],
+        primer=row["primer"],
+        deleted_at=row["deleted_at"],
     )
 
 
@@ -78,6 +82,8 @@ def conversation_values(conversation: Conversation) -> Values:
         "archived": conversation.archived,
         "created_at": conversation.created_at,
         "updated_at": conversation.updated_at,
+        "primer": conversation.primer,
+        "deleted_at": conversation.deleted_at,
     }
 
 
@@ -91,6 +97,7 @@ def turn_from(row: RowMapping, sources: Sequence[Source]) -> Turn:
         asked_at=row["asked_at"],
         sources=tuple(sources),
         answer=None if row["finish"] is None else _answer_from(row),
+        commit=row["commit_hash"],
     )
 
 
@@ -105,6 +112,7 @@ def question_values(turn: Turn, *, model: str) -> Values:
         "model": model,
         "answer_text": "",
         "failure": "",
+        "commit_hash": turn.commit,
     }
 
 
@@ -121,6 +129,8 @@ def answer_values(answer: Answer) -> Values:
         "receipt": None if receipt is None else _RECEIPT.dump_python(receipt, mode="json"),
         "timings": _TIMINGS.dump_python(answer.timings, mode="json"),
         "failure": answer.failure,
+        "answer_tokens": answer.tokens,
+        "vocabulary": answer.vocabulary,
     }
 
 
@@ -157,6 +167,27 @@ def source_values(turn_id: str, source: Source) -> Values:
     }
 
 
+def summary_from(row: RowMapping) -> Summary:
+    """Return the summary of a row of ``summaries``."""
+    return Summary(
+        last_turn=row["last_turn"],
+        text=row["text"],
+        origin=SummaryOrigin(row["origin"]),
+        made_at=row["made_at"],
+    )
+
+
+def summary_values(conversation_id: str, summary: Summary) -> Values:
+    """Return the columns of ``summaries`` that the domain knows."""
+    return {
+        "conversation_id": conversation_id,
+        "last_turn": summary.last_turn,
+        "text": summary.text,
+        "origin": summary.origin.value,
+        "made_at": summary.made_at,
+    }
+
+
 def _answer_from(row: RowMapping) -> Answer:
     receipt, timings = row["receipt"], row["timings"]
     return Answer(
@@ -169,4 +200,6 @@ def _answer_from(row: RowMapping) -> Answer:
         receipt=None if receipt is None else _RECEIPT.validate_python(receipt),
         timings=Timings() if timings is None else _TIMINGS.validate_python(timings),
         failure=row["failure"],
+        tokens=row["answer_tokens"],
+        vocabulary=row["vocabulary"],
     )

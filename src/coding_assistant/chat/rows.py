@@ -6,6 +6,7 @@ It reads on the connection, and so in the transaction, of its caller, and writes
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final
+from uuid import uuid4
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, ScalarSelect, Table, exists, func, or_, select
 
@@ -17,20 +18,25 @@ from coding_assistant.errors import ConversationNotFound, NotFound, ProjectNotFo
 SESSIONS: Final = select(
     sessions,
     select(func.count())
-    .where(conversations.c.session_id == sessions.c.id)
+    .where(conversations.c.session_id == sessions.c.id, conversations.c.deleted_at.is_(None))
     .scalar_subquery()
     .label("conversation_count"),
 )
 """Sessions with the number of their conversations."""
 
-CONVERSATIONS: Final = select(
+_ALL_CONVERSATIONS: Final = select(
     conversations,
     select(func.count())
     .where(turns.c.conversation_id == conversations.c.id)
     .scalar_subquery()
     .label("turn_count"),
 )
-"""Conversations with the number of their turns."""
+
+CONVERSATIONS: Final = _ALL_CONVERSATIONS.where(conversations.c.deleted_at.is_(None))
+"""Conversations with the number of their turns, without those in the trash."""
+
+DELETED_CONVERSATIONS: Final = _ALL_CONVERSATIONS.where(conversations.c.deleted_at.is_not(None))
+"""Those in the trash alone."""
 
 
 def require_project(connection: Connection, project_id: str) -> None:
@@ -59,7 +65,10 @@ def conversation_row(connection: Connection, conversation_id: str) -> RowMapping
 
 def turn_row(connection: Connection, turn_id: str) -> RowMapping:
     """Return the row of a turn, or raise ``NotFound``."""
-    row = connection.execute(select(turns).where(turns.c.id == turn_id)).mappings().first()
+    statement = (
+        select(turns).join(conversations).where(turns.c.id == turn_id, conversations.c.deleted_at.is_(None))
+    )
+    row = connection.execute(statement).mappings().first()
     if row is None:
         raise NotFound(
             f"There is no turn {turn_id!r}.", hint="Its conversation may have been cleared or deleted."
@@ -113,7 +122,18 @@ def holds(text: str) -> ColumnElement[bool]:
     return or_(conversations.c.title.icontains(text, autoescape=True), in_a_turn)
 
 
+def new_id() -> str:
+    """Return an id that nothing else has."""
+    return uuid4().hex
+
+
 def next_activity(table: Table) -> ScalarSelect[int]:
     """Return the number after the highest ``activity`` of the table: its row is then the last used."""
     others = table.alias()
     return select(func.coalesce(func.max(others.c.activity), 0) + 1).scalar_subquery()
+
+
+def next_serial() -> ScalarSelect[int]:
+    """Return the number after the highest ``serial`` of all turns."""
+    others = turns.alias()
+    return select(func.coalesce(func.max(others.c.serial), 0) + 1).scalar_subquery()

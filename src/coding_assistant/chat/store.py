@@ -2,61 +2,58 @@
 
 Every method is one transaction, blocking, and safe to call from any thread; what it has returned is on
 the disk. Ids are 32 hexadecimal digits, and an unknown one raises the ``NotFound`` of its kind. Order
-is told by counters that only grow, never by the clock, which may jump.
+is told by counters that only grow, never by the clock, which may jump. What lies in the trash is unknown
+to everything but ``trash``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
-from datetime import UTC, datetime
-from itertools import count
+from datetime import datetime
 from pathlib import Path
-from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Connection, Engine, ScalarSelect, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, delete, func, insert, select, true, update
 
+from coding_assistant.chat.arrivals import Arrivals
+from coding_assistant.chat.export import ConversationDocument
 from coding_assistant.chat.migrations import MIGRATIONS
+from coding_assistant.chat.project_rows import add_project, project_at
 from coding_assistant.chat.records import (
-    answer_values,
     conversation_from,
     conversation_values,
     project_from,
-    question_values,
     session_from,
-    source_values,
 )
 from coding_assistant.chat.rows import (
     CONVERSATIONS,
     SESSIONS,
     conversation_row,
     holds,
+    new_id,
     next_activity,
     no_conversation,
     no_project,
     require_project,
     session_row,
-    turn_row,
-    with_sources,
 )
-from coding_assistant.chat.tables import conversations, projects, sessions, sources, turns
-from coding_assistant.chat.title import NEW_TITLE, title_from
+from coding_assistant.chat.tables import conversations, projects, sessions, summaries, turns
+from coding_assistant.chat.title import NEW_TITLE
+from coding_assistant.chat.trash import Trash
+from coding_assistant.chat.turn_store import TurnStore, touch_session, utc_now
 from coding_assistant.database import erase_traces, migrate, open_database, reading, writing
-from coding_assistant.domain import Answer, Conversation, Finish, Project, Session, Source, Turn
+from coding_assistant.domain import Conversation, Project, Session
 from coding_assistant.errors import InvalidProject
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-class ConversationStore:
+class ConversationStore(TurnStore):
     """All that is kept of the conversations, in one database that the caller has opened and migrated."""
 
-    def __init__(self, engine: Engine, *, clock: Callable[[], datetime] = _utc_now) -> None:
-        self._engine = engine
-        self._clock = clock
+    def __init__(self, engine: Engine, *, clock: Callable[[], datetime] = utc_now) -> None:
+        super().__init__(engine, clock=clock)
+        self.arrivals = Arrivals(engine, messages=self.messages, clock=clock)
+        self.trash = Trash(engine, clock=clock, delete=self._delete)
 
     @classmethod
-    def open(cls, file: Path, *, clock: Callable[[], datetime] = _utc_now) -> "ConversationStore":
+    def open(cls, file: Path, *, clock: Callable[[], datetime] = utc_now) -> "ConversationStore":
         """Open the database in the file, made if it is missing, and bring its tables up to date.
 
         Raises ``DatabaseDamaged``, ``DatabaseTooNew`` or ``DataDirectoryUnusable``; the file is then as
@@ -66,8 +63,10 @@ class ConversationStore:
         with ExitStack() as undo:
             undo.callback(engine.dispose)
             migrate(engine, MIGRATIONS)
+            store = cls(engine, clock=clock)
+            store.messages.prepare()
             undo.pop_all()
-        return cls(engine, clock=clock)
+        return store
 
     def close(self) -> None:
         """Close the database."""
@@ -82,14 +81,7 @@ class ConversationStore:
         """
         _require_text(root)
         with writing(self._engine) as connection:
-            known = (
-                connection.execute(select(projects).where(projects.c.root == str(root))).mappings().first()
-            )
-            if known is not None:
-                return project_from(known)
-            project = Project(id=_new_id(), root=root, name=_free_name(connection, name))
-            connection.execute(insert(projects).values(id=project.id, root=str(root), name=project.name))
-            return project
+            return project_at(connection, root) or add_project(connection, root, name)
 
     def project(self, id_or_name: str) -> Project:
         """Return the project with this id, or else with this name."""
@@ -111,7 +103,7 @@ class ConversationStore:
     def create_session(self) -> Session:
         """Begin a session."""
         now = self._clock()
-        session = Session(id=_new_id(), created_at=now, last_active_at=now)
+        session = Session(id=new_id(), created_at=now, last_active_at=now)
         with writing(self._engine) as connection:
             connection.execute(
                 insert(sessions).values(
@@ -132,18 +124,21 @@ class ConversationStore:
             return [session_from(row) for row in connection.execute(newest_first).mappings()]
 
     def clear_session(self, session_id: str) -> tuple[int, int]:
-        """Delete a session with its conversations; return how many conversations and turns are gone."""
+        """Delete a session with its conversations; return how many conversations and turns are gone.
+
+        What lies in the trash goes with it, and is not counted.
+        """
         with writing(self._engine) as connection:
-            session_row(connection, session_id)
+            lost: int = session_row(connection, session_id)["conversation_count"]
             lost_turns = connection.scalar(
                 select(func.count())
                 .select_from(turns.join(conversations))
-                .where(conversations.c.session_id == session_id)
+                .where(conversations.c.session_id == session_id, conversations.c.deleted_at.is_(None))
             )
-            lost = connection.execute(delete(conversations).where(conversations.c.session_id == session_id))
+            self._delete(connection, conversations.c.session_id == session_id)
             connection.execute(delete(sessions).where(sessions.c.id == session_id))
-        erase_traces(self._engine)
-        return lost.rowcount, lost_turns or 0
+        self.erase_traces()
+        return lost, lost_turns or 0
 
     # --- Conversations ------------------------------------------------------------------------
 
@@ -151,7 +146,7 @@ class ConversationStore:
         """Begin a conversation about a project, in a session."""
         now = self._clock()
         conversation = Conversation(
-            id=_new_id(),
+            id=new_id(),
             session_id=session_id,
             project_id=project_id,
             title=NEW_TITLE,
@@ -168,7 +163,7 @@ class ConversationStore:
                     activity=next_activity(conversations),
                 )
             )
-            _touch_session(connection, session_id, now)
+            touch_session(connection, session_id, now)
         return conversation
 
     def conversation(self, conversation_id: str) -> Conversation:
@@ -177,12 +172,17 @@ class ConversationStore:
             return conversation_from(conversation_row(connection, conversation_id))
 
     def conversations(
-        self, *, session_id: str | None = None, project_id: str | None = None, containing: str | None = None
+        self,
+        *,
+        session_id: str | None = None,
+        project_id: str | None = None,
+        containing: str | None = None,
+        archived: bool | None = None,
     ) -> list[Conversation]:
-        """Return conversations, archived ones too: the pinned first, then the last used first.
+        """Return conversations: the pinned first, then the last used first.
 
         ``containing`` keeps those that hold this very text, in any case, in their title, a question or
-        an answer.
+        an answer; ``archived`` those that are, or those that are not.
         """
         statement = CONVERSATIONS.order_by(conversations.c.pinned.desc(), conversations.c.activity.desc())
         with reading(self._engine) as connection:
@@ -192,6 +192,8 @@ class ConversationStore:
             if project_id is not None:
                 require_project(connection, project_id)
                 statement = statement.where(conversations.c.project_id == project_id)
+            if archived is not None:
+                statement = statement.where(conversations.c.archived == archived)
             if containing is not None:
                 statement = statement.where(holds(containing))
             return [conversation_from(row) for row in connection.execute(statement).mappings()]
@@ -215,7 +217,9 @@ class ConversationStore:
         with writing(self._engine) as connection:
             if changes:
                 connection.execute(
-                    update(conversations).where(conversations.c.id == conversation_id).values(changes)
+                    update(conversations)
+                    .where(conversations.c.id == conversation_id, conversations.c.deleted_at.is_(None))
+                    .values(changes)
                 )
             return conversation_from(conversation_row(connection, conversation_id))
 
@@ -226,161 +230,69 @@ class ConversationStore:
         """
         with writing(self._engine) as connection:
             conversation_row(connection, conversation_id)
-            lost = connection.execute(delete(turns).where(turns.c.conversation_id == conversation_id))
-            _reset_titles(connection, conversations.c.id == conversation_id)
-        erase_traces(self._engine)
-        return lost.rowcount
+            lost = self._empty(connection, conversations.c.id == conversation_id)
+        self.erase_traces()
+        return lost
 
     def clear_all(self) -> tuple[int, int]:
-        """Empty every conversation; return how many conversations had turns, and how many turns."""
+        """Empty every conversation; return how many conversations had turns, and how many turns.
+
+        What lies in the trash is deleted for good, and is not counted.
+        """
         with writing(self._engine) as connection:
+            self._delete(connection, conversations.c.deleted_at.is_not(None))
             cleared = connection.scalar(select(func.count(turns.c.conversation_id.distinct())))
-            lost = connection.execute(delete(turns))
-            _reset_titles(connection)
-        erase_traces(self._engine)
-        return cleared or 0, lost.rowcount
+            lost = self._empty(connection, true())
+        self.erase_traces()
+        return cleared or 0, lost
 
     def delete_conversation(self, conversation_id: str) -> None:
-        """Delete a conversation with its turns and their sources."""
+        """Delete a conversation for good, also from the trash, with all that belongs to it."""
         with writing(self._engine) as connection:
-            lost = connection.execute(delete(conversations).where(conversations.c.id == conversation_id))
-            if not lost.rowcount:
+            if not self._delete(connection, conversations.c.id == conversation_id):
                 raise no_conversation(conversation_id)
+        self.erase_traces()
+
+    def erase_due(self) -> list[str]:
+        """Delete for good what was deleted too long ago, and return the ids."""
+        due = self.trash.erase_due()
+        if due:
+            self.erase_traces()
+        return due
+
+    def document(self, conversation_id: str) -> ConversationDocument:
+        """Return all that is kept of a conversation."""
+        conversation = self.conversation(conversation_id)
+        return ConversationDocument(
+            conversation=conversation,
+            project=self.project(conversation.project_id),
+            turns=tuple(self.turns(conversation_id)),
+            summaries=tuple(self.summaries(conversation_id)),
+        )
+
+    def erase_traces(self) -> None:
+        """Let nothing remain in the files of what was deleted."""
+        self.messages.erase_traces()
         erase_traces(self._engine)
 
-    # --- Turns --------------------------------------------------------------------------------
+    def _delete(self, connection: Connection, which: ColumnElement[bool]) -> int:
+        """Delete conversations with all that belongs to them, and count them."""
+        self.messages.remove(connection, turns.c.conversation_id.in_(select(conversations.c.id).where(which)))
+        return connection.execute(delete(conversations).where(which)).rowcount
 
-    def begin_turn(self, conversation_id: str, question: str, *, model: str = "") -> Turn:
-        """Write a question down; it is on the disk before the model starts.
+    def _empty(self, connection: Connection, which: ColumnElement[bool]) -> int:
+        """Have conversations begin anew, and return how many turns are gone.
 
-        Whether an earlier question of the conversation still waits for its answer is not asked here.
-        ``model`` is who will answer: all that is known of it, should the answer be interrupted.
+        Titles that came from questions are taken back; what the user has chosen stays.
         """
-        now = self._clock()
-        with writing(self._engine) as connection:
-            # First, for where writers are not alone this row is what they queue for: numbers stay unique.
-            if not _touch_conversation(connection, conversation_id, now):
-                raise no_conversation(conversation_id)
-            last = connection.scalar(
-                select(func.max(turns.c.number)).where(turns.c.conversation_id == conversation_id)
-            )
-            turn = Turn(
-                id=_new_id(),
-                conversation_id=conversation_id,
-                number=(last or 0) + 1,
-                question=question,
-                asked_at=now,
-            )
-            connection.execute(insert(turns).values(question_values(turn, model=model)))
-            if turn.number == 1:
-                connection.execute(
-                    update(conversations)
-                    .where(conversations.c.id == conversation_id, ~conversations.c.renamed)
-                    .values(title=title_from(question))
-                )
-        return turn
-
-    def set_sources(self, turn_id: str, shown: Sequence[Source]) -> None:
-        """Write down what the model reads for a turn, in place of what was written before.
-
-        A turn shows no number twice; its sources come back in the order of their numbers.
-        """
-        with writing(self._engine) as connection:
-            turn_row(connection, turn_id)
-            connection.execute(delete(sources).where(sources.c.turn_id == turn_id))
-            if shown:
-                connection.execute(insert(sources), [source_values(turn_id, source) for source in shown])
-
-    def save_partial(self, turn_id: str, text: str) -> None:
-        """Keep as much of the answer as there is; a finished answer stays as it is."""
-        with writing(self._engine) as connection:
-            saved = connection.execute(
-                update(turns).where(turns.c.id == turn_id, turns.c.finish.is_(None)).values(answer_text=text)
-            )
-            if not saved.rowcount:
-                turn_row(connection, turn_id)
-
-    def finish_turn(self, turn_id: str, answer: Answer) -> Turn:
-        """Write the answer down and return the turn as it is kept. The first answer of a turn stays."""
-        with writing(self._engine) as connection:
-            finished = connection.execute(
-                update(turns)
-                .where(turns.c.id == turn_id, turns.c.finish.is_(None))
-                .values(answer_values(answer))
-            )
-            row = turn_row(connection, turn_id)
-            if finished.rowcount:
-                _touch_conversation(connection, row["conversation_id"], self._clock())
-            return with_sources(connection, [row])[0]
-
-    def turn(self, turn_id: str) -> Turn:
-        """Return one turn; an unknown id raises ``NotFound``."""
-        with reading(self._engine) as connection:
-            return with_sources(connection, [turn_row(connection, turn_id)])[0]
-
-    def turns(
-        self, conversation_id: str, *, limit: int | None = None, before_number: int | None = None
-    ) -> list[Turn]:
-        """Return the newest ``limit`` turns (of those before a number, if given), the oldest first."""
-        newest = (
-            select(turns)
-            .where(turns.c.conversation_id == conversation_id)
-            .order_by(turns.c.number.desc())
-            .limit(limit)
-        )
-        if before_number is not None:
-            newest = newest.where(turns.c.number < before_number)
-        with reading(self._engine) as connection:
-            conversation_row(connection, conversation_id)
-            rows = connection.execute(newest).mappings().all()
-            return with_sources(connection, rows[::-1])
-
-    def turn_count(self, conversation_id: str) -> int:
-        """Return how many questions a conversation holds."""
-        return self.conversation(conversation_id).turn_count
-
-    def mark_interrupted(self) -> int:
-        """Finish, with as much as there is of them, the answers that nobody works on, and count them.
-
-        For the start, when no answer can be in the making.
-        """
-        with writing(self._engine) as connection:
-            interrupted = connection.execute(
-                update(turns)
-                .where(turns.c.finish.is_(None))
-                .values(finish=Finish.INTERRUPTED.value, finished_at=self._clock())
-            )
-            return interrupted.rowcount
-
-
-def _new_id() -> str:
-    return uuid4().hex
-
-
-def _touch_conversation(connection: Connection, conversation_id: str, now: datetime) -> bool:
-    """Make a conversation and its session the last used; False when there is no such conversation."""
-    touched = connection.execute(
-        update(conversations)
-        .where(conversations.c.id == conversation_id)
-        .values(activity=next_activity(conversations), updated_at=now)
-    )
-    if touched.rowcount:
-        its_session = select(conversations.c.session_id).where(conversations.c.id == conversation_id)
-        _touch_session(connection, its_session.scalar_subquery(), now)
-    return bool(touched.rowcount)
-
-
-def _touch_session(connection: Connection, session_id: str | ScalarSelect[str], now: datetime) -> None:
-    connection.execute(
-        update(sessions)
-        .where(sessions.c.id == session_id)
-        .values(activity=next_activity(sessions), last_active_at=now)
-    )
-
-
-def _reset_titles(connection: Connection, *which: ColumnElement[bool]) -> None:
-    """Take back titles that came from questions; what the user has chosen stays."""
-    connection.execute(update(conversations).where(~conversations.c.renamed, *which).values(title=NEW_TITLE))
+        emptied = select(conversations.c.id).where(which)
+        self.messages.remove(connection, turns.c.conversation_id.in_(emptied))
+        lost = connection.execute(delete(turns).where(turns.c.conversation_id.in_(emptied)))
+        connection.execute(delete(summaries).where(summaries.c.conversation_id.in_(emptied)))
+        connection.execute(update(conversations).where(which).values(primer=""))
+        given = update(conversations).where(which, ~conversations.c.renamed)
+        connection.execute(given.values(title=NEW_TITLE))
+        return lost.rowcount
 
 
 def _require_text(root: Path) -> None:
@@ -390,10 +302,3 @@ def _require_text(root: Path) -> None:
         raise InvalidProject(
             f"The folder's path is not valid Unicode: {root!r}.", hint="Rename the folder."
         ) from error
-
-
-def _free_name(connection: Connection, name: str) -> str:
-    taken = set(connection.scalars(select(projects.c.name)))
-    if name not in taken:
-        return name
-    return next(free for number in count(2) if (free := f"{name}-{number}") not in taken)

@@ -3,6 +3,8 @@
 A change here needs a migration in ``migrations/versions``; a test compares the two.
 """
 
+import sys
+from array import array
 from datetime import UTC, datetime
 from typing import Final
 
@@ -14,12 +16,14 @@ from sqlalchemy import (
     Dialect,
     ForeignKey,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 ID_LENGTH: Final = 32
@@ -27,6 +31,9 @@ ID_LENGTH: Final = 32
 
 WORD_LENGTH: Final = 32
 """What fits any member of the domain's enumerations."""
+
+KEY_LENGTH: Final = 255
+"""The longest key that a client may give a question."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -46,6 +53,31 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Tokens(TypeDecorator[tuple[int, ...]]):
+    """Tokens of a vocabulary, four bytes each, the lowest first; none are NULL.
+
+    As JSON they would take half as much again, and an answer has hundreds.
+    """
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[int, ...] | None, dialect: Dialect) -> bytes | None:  # noqa: ARG002 -- SQLAlchemy's signature
+        """Pack the tokens."""
+        return _in_one_order(array("I", value)).tobytes() if value else None
+
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> tuple[int, ...]:  # noqa: ARG002 -- SQLAlchemy's signature
+        """Unpack the tokens."""
+        return tuple(_in_one_order(array("I", value or b"")))
+
+
+def _in_one_order(tokens: "array[int]") -> "array[int]":
+    """Return what a little-endian machine would have: a database may be carried to another one."""
+    if sys.byteorder == "big":
+        tokens.byteswap()
+    return tokens
 
 
 metadata = MetaData(
@@ -89,6 +121,8 @@ conversations = Table(
     Column("activity", Integer, nullable=False, index=True),  # as in sessions
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    Column("primer", Text, nullable=False, server_default=""),
+    Column("deleted_at", UtcDateTime),  # NULL unless it lies in the trash
 )
 
 turns = Table(
@@ -108,6 +142,11 @@ turns = Table(
     Column("receipt", JSON(none_as_null=True)),
     Column("timings", JSON(none_as_null=True)),
     Column("failure", Text, nullable=False),
+    Column("answer_tokens", Tokens),
+    Column("vocabulary", Text, nullable=False, server_default=""),
+    Column("commit_hash", Text, nullable=False, server_default=""),
+    # Grows over all conversations: the newest is told by it, and the words of messages are found by it.
+    Column("serial", Integer, nullable=False, server_default=text("0"), index=True, unique=True),
     UniqueConstraint("conversation_id", "number"),
 )
 
@@ -125,4 +164,24 @@ sources = Table(
     Column("kind", String(WORD_LENGTH), nullable=False),
     Column("digest", Text, nullable=False),
     Column("context", JSON(none_as_null=True)),  # NULL for a chunk that has none
+)
+
+summaries = Table(
+    "summaries",
+    metadata,
+    Column("conversation_id", ForeignKey(conversations.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),  # the newest summary of a conversation has the highest
+    Column("last_turn", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("origin", String(WORD_LENGTH), nullable=False),
+    Column("made_at", UtcDateTime, nullable=False),
+)
+
+question_keys = Table(
+    "question_keys",
+    metadata,
+    Column("key", String(KEY_LENGTH), primary_key=True),
+    Column("request_digest", Text, nullable=False),
+    Column("turn_id", ForeignKey(turns.c.id, ondelete="CASCADE"), nullable=False, index=True),
+    Column("kept_at", UtcDateTime, nullable=False),
 )

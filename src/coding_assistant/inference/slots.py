@@ -1,91 +1,164 @@
-"""Which conversation has which of the engine's slots: the caches that make a follow-up cheap.
+"""Who has which of the engine's slots, and who waits for one.
 
-Knows nothing of the engine. A slot is a number; its cache is as good as the conversation that had it last.
+Knows nothing of the engine. A slot is a number; what it has read belongs to one conversation, its owner.
 """
 
+import math
+import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from statistics import fmean
 from typing import Final
 
 import anyio
 
 from coding_assistant.errors import EngineBusy
 
-# What a client is told to wait before it asks again: an answer of ordinary length on a CPU.
-_RETRY_SECONDS: Final = 10
+# An answer of ordinary length on a CPU: what a lease counts for until some have been seen.
+_FIRST_GUESS_SECONDS: Final = 10.0
+_RECENT_LEASES: Final = 16
+_LONGEST_RETRY_SECONDS: Final = 300
 
 
 class _Waiter:
-    """Somebody in the queue. ``slot`` is set, before ``served``, when it is their turn."""
+    """Somebody in the queue. ``slot`` is set when it is their turn, ``ahead`` is their place until then."""
 
-    def __init__(self, conversation_id: str) -> None:
-        self.conversation_id = conversation_id
-        self.served = anyio.Event()
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
         self.slot: int | None = None
+        self.ahead = 0
+        self.news = anyio.Event()
 
 
 class SlotTable:
-    """Lends ``count`` slots, first come, first served, each to one holder at a time."""
+    """Lends ``count`` slots, first come, first served, each to one holder at a time and one to an owner.
 
-    def __init__(self, count: int, *, patience_seconds: float) -> None:
+    At most ``longest_queue`` wait, none of them longer than ``patience_seconds``. Somebody whose owner has
+    a slot already keeps his place in the queue while others pass.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        *,
+        patience_seconds: float,
+        longest_queue: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._count = count
         self._patience_seconds = patience_seconds
+        self._longest_queue = longest_queue
+        self._clock = clock
         self._free = deque(range(count))  # the one that is free the longest comes first
-        self._last_conversation: dict[int, str] = {}
+        self._owners: dict[int, str] = {}
+        self._holders: set[str] = set()
         self._queue: deque[_Waiter] = deque()
+        self._lease_seconds: deque[float] = deque(maxlen=_RECENT_LEASES)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a slot now."""
+        return len(self._queue)
 
     @asynccontextmanager
-    async def lease(self, conversation_id: str) -> AsyncIterator[int]:
-        """Hold a slot inside: the conversation's own if it is free, else the one unused for the longest.
+    async def lease(self, owner: str, *, on_wait: Callable[[int], None] | None = None) -> AsyncIterator[int]:
+        """Hold a slot inside: the owner's own if it is free, else an empty one, else the longest unused.
 
-        Raises ``EngineBusy`` when none comes free within the patience.
+        ``on_wait`` is told how many come first, at once when one has to wait and whenever that changes.
+        Raises ``EngineBusy``, with a guess at when it would have been one's turn: at once when the queue is
+        full, and when no slot came within the patience.
         """
-        slot = await self._acquire(conversation_id)
-        self._last_conversation[slot] = conversation_id
+        slot = await self._acquire(owner, on_wait)
+        began = self._clock()
         try:
             yield slot
         finally:
-            self._release(slot)
+            self._lease_seconds.append(self._clock() - began)
+            self._release(slot, owner)
 
-    async def _acquire(self, conversation_id: str) -> int:
-        waiter = _Waiter(conversation_id)
+    def assign(self, slot: int, owner: str | None) -> None:
+        """Note whose text the slot holds, None when it is empty; without a word it is its last holder's."""
+        if owner is None:
+            self._owners.pop(slot, None)
+        else:
+            self._owners[slot] = owner
+
+    async def _acquire(self, owner: str, on_wait: Callable[[int], None] | None) -> int:
+        waiter = _Waiter(owner)
         self._queue.append(waiter)
         self._serve()
+        if waiter.slot is None and len(self._queue) > self._longest_queue:
+            raise self._refuse(waiter)
         try:
             with anyio.move_on_after(self._patience_seconds):
-                await waiter.served.wait()
+                await _served(waiter, on_wait)
         except BaseException:  # cancelled, perhaps in the very moment that it was served
             self._leave(waiter)
             raise
         if waiter.slot is None:
-            ahead = self._queue.index(waiter)
-            self._leave(waiter)
-            raise EngineBusy(
-                f"The model is busy with other questions, and {ahead} more wait before this one.",
-                hint="Ask again in a moment.",
-                retry_after_seconds=_RETRY_SECONDS,
-            )
+            raise self._refuse(waiter)
         return waiter.slot
 
     def _serve(self) -> None:
-        """Give the free slots to those who wait, in their order."""
+        """Give the free slots to those who wait, in their order, and have the others look at their places."""
+        passed_over: deque[_Waiter] = deque()
         while self._queue and self._free:
             waiter = self._queue.popleft()
-            waiter.slot = self._choose(waiter.conversation_id)
-            waiter.served.set()
+            if waiter.owner in self._holders:
+                passed_over.append(waiter)
+            else:
+                self._give(waiter)
+        self._queue.extendleft(reversed(passed_over))
+        for place, waiter in enumerate(self._queue):
+            if waiter.ahead != place:
+                waiter.ahead = place
+                waiter.news.set()
 
-    def _choose(self, conversation_id: str) -> int:
-        own = (slot for slot in self._free if self._last_conversation.get(slot) == conversation_id)
-        slot = next(own, self._free[0])
+    def _give(self, waiter: _Waiter) -> None:
+        slot = self._choose(waiter.owner)
         self._free.remove(slot)
-        return slot
+        self._holders.add(waiter.owner)
+        self._owners[slot] = waiter.owner
+        waiter.slot = slot
+        waiter.news.set()
 
-    def _release(self, slot: int) -> None:
+    def _choose(self, owner: str) -> int:
+        own = (slot for slot in self._free if self._owners.get(slot) == owner)
+        empty = (slot for slot in self._free if slot not in self._owners)
+        return next(own, next(empty, self._free[0]))
+
+    def _release(self, slot: int, owner: str) -> None:
         self._free.append(slot)
+        self._holders.discard(owner)
         self._serve()
 
     def _leave(self, waiter: _Waiter) -> None:
         if waiter.slot is None:
             self._queue.remove(waiter)
+            self._serve()
         else:
-            self._release(waiter.slot)
+            self._release(waiter.slot, waiter.owner)
+
+    def _refuse(self, waiter: _Waiter) -> EngineBusy:
+        self._leave(waiter)
+        return EngineBusy(
+            f"The model is busy with other questions, and {waiter.ahead} more wait before this one.",
+            hint="Ask again in a moment.",
+            retry_after_seconds=self._expected_seconds(waiter.ahead),
+        )
+
+    def _expected_seconds(self, ahead: int) -> int:
+        """Return when somebody with so many before him may expect a slot, as leases have lasted lately."""
+        lease_seconds = fmean(self._lease_seconds) if self._lease_seconds else _FIRST_GUESS_SECONDS
+        expected = math.ceil(lease_seconds * (ahead + 1) / self._count)
+        return min(max(expected, 1), _LONGEST_RETRY_SECONDS)
+
+
+async def _served(waiter: _Waiter, on_wait: Callable[[int], None] | None) -> None:
+    """Return when the waiter has a slot; the calls are made here, so that their errors hit nobody else."""
+    while waiter.slot is None:
+        if on_wait is not None:
+            on_wait(waiter.ahead)
+        waiter.news = anyio.Event()
+        await waiter.news.wait()

@@ -1,234 +1,272 @@
-import itertools
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from pathlib import PurePosixPath
+from dataclasses import replace
 
 import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coding_assistant.chat.prompt import (
-    Budget,
-    ComposedPrompt,
-    TurnCost,
-    compose,
-    first_kept_turn,
-    number_sources,
-    render_conversation,
-    render_source,
-    system_text,
-)
-from coding_assistant.domain import (
-    Answer,
-    Chunk,
-    ChunkKind,
-    ContextLine,
-    Finish,
-    Hit,
-    Role,
-    Source,
-    Turn,
-)
+from coding_assistant.chat.prompt import ComposedPrompt, common_front, compose, opening_of_turn
+from coding_assistant.chat.receipt import Budget
+from coding_assistant.chat.rendering import ConversationText, render_conversation, system_text
+from coding_assistant.domain import Role, Source, Turn
 from coding_assistant.errors import QuestionTooLong
 from support.scripted_engine import ScriptedEngine
+from support.spoken_turns import NOW, answer, source, summary, turn
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def hit(path: str, text: str = "one\ntwo", *, start: int = 1) -> Hit:
-    return Hit(Chunk(PurePosixPath(path), start, start + text.count("\n"), text), 1.0)
+VOCABULARY = "of the tests"
+SYSTEM = "Answer."
 
 
-def source(number: int, path: str = "a.py", text: str = "one\ntwo", *, start: int = 1) -> Source:
-    chunk = hit(path, text, start=start).chunk
-    return Source(number, chunk, chunk.digest)
-
-
-def turn(
-    number: int, *, question: str = "why?", answer: str | None = "so", sources: Sequence[Source] = ()
-) -> Turn:
-    said = None if answer is None else Answer(answer, Finish.COMPLETE, "model", NOW)
-    return Turn(f"{number:032x}", "c" * 32, number, question, NOW, tuple(sources), said)
-
-
-def composed(
-    past: Sequence[Turn], question: str, sources: Sequence[Source] = (), *, limit: int = 2_000
-) -> ComposedPrompt:
+def composed(conversation: ConversationText, *, limit: int = 2_000) -> ComposedPrompt:
     async def run() -> ComposedPrompt:
         return await compose(
             ScriptedEngine(),
-            system="Answer.",
-            past=past,
-            question=question,
-            sources=tuple(sources),
+            conversation,
             budget=Budget(limit=limit, reserved=limit // 4),
+            vocabulary=VOCABULARY,
+            now=NOW,
         )
 
     return anyio.run(run)
 
 
-def test_a_source_carries_its_number_its_place_its_symbol_and_the_files_own_line_numbers() -> None:
-    chunk = Chunk(PurePosixPath("src/a.py"), 41, 42, "def run():\n    pass", "python", "App.run")
-
-    assert render_source(Source(3, chunk, chunk.digest)) == (
-        "[3] src/a.py:41-42 (App.run)\n41: def run():\n42:     pass"
-    )
+def asking(
+    past: Sequence[Turn] = (), question: str = "what now?", sources: Sequence[Source] = ()
+) -> ConversationText:
+    return ConversationText(SYSTEM, past, question=question, sources=tuple(sources))
 
 
-def test_a_source_is_shown_with_its_context_and_an_ellipsis_for_what_is_left_out() -> None:
-    above = (ContextLine(3, "class App(Base):"), ContextLine(40, "    def run(\r"))
-    below = (ContextLine(50, "    def stop(self):"),)
-    chunk = Chunk(PurePosixPath("a.py"), 41, 42, "a\nb", context=(*above, *below))
-
-    assert render_source(Source(1, chunk, chunk.digest)).split("\n")[1:] == [
-        "3: class App(Base):",
-        "…",
-        "40:     def run(",
-        "41: a",
-        "42: b",
-        "…",
-        "50:     def stop(self):",
-    ]
+def text_of(prompt: ComposedPrompt, conversation: ConversationText) -> str:
+    """Return what the conversation says as the prompt has it."""
+    fitted = replace(conversation, summary=prompt.summary or conversation.summary, sources=prompt.sources)
+    return "\n".join(message.text for message in render_conversation(fitted, vocabulary=VOCABULARY))
 
 
-def test_of_the_blank_lines_between_cells_an_ellipsis_is_left() -> None:
-    chunk = Chunk(PurePosixPath("a.ipynb"), 5, 12, "# %%\nx\n\ny\n\n\n\n# %%", kind=ChunkKind.CELL)
-
-    shown = render_source(Source(1, chunk, chunk.digest)).split("\n")[1:]
-
-    assert shown == ["5: # %%", "6: x", "7: ", "8: y", "…", "12: # %%"]
+def sections(prompt: ComposedPrompt) -> dict[str, int]:
+    return {section.name: section.tokens for section in prompt.receipt.sections}
 
 
 def test_a_follow_up_only_adds_to_what_was_sent() -> None:
-    first = turn(1, sources=[source(1)])
-    second = render_conversation("s", [first], "and then?", [source(2, "b.py")])
+    first = asking(question="why?", sources=[source(1)])
+    second = asking([turn(1, sources=[source(1)])], "and then?", [source(2, "b.py")])
 
-    assert second[:2] == render_conversation("s", [], first.question, first.sources)
-    assert [message.role for message in second] == [Role.SYSTEM, Role.USER, Role.ASSISTANT, Role.USER]
+    messages = render_conversation(second, vocabulary="")
+
+    assert messages[:2] == render_conversation(first, vocabulary="")
+    assert [message.role for message in messages] == [Role.SYSTEM, Role.USER, Role.ASSISTANT, Role.USER]
 
 
 def test_a_source_already_shown_is_referred_to_and_not_sent_again() -> None:
-    last = render_conversation("s", [turn(1, sources=[source(1)])], "more?", [source(1), source(2, "b.py")])[
-        -1
-    ]
+    asked = asking([turn(1, sources=[source(1)])], "more?", [source(1), source(2, "b.py")])
+
+    last = render_conversation(asked, vocabulary="")[-1]
 
     assert "a.py" not in last.text
     assert "b.py" in last.text
     assert "[1]" in last.text
 
 
-def test_the_same_chunk_keeps_its_number_and_a_changed_one_gets_a_new_one() -> None:
-    past = [turn(1, sources=[source(1, "a.py"), source(2, "b.py")])]
+def test_an_answer_goes_in_as_the_tokens_that_were_written_whatever_became_of_its_text() -> None:
+    marked = answer("It is in [9?].", tokens=[1_001, 1_002, 1_003], vocabulary=VOCABULARY)
+    first = composed(asking(question="where?"))
+    second = composed(asking([turn(1, question="where?", said=marked)]))
 
-    numbered = number_sources([hit("b.py"), hit("a.py", "new text"), hit("c.py")], past, token_budget=500)
-
-    assert [(each.number, str(each.chunk.path)) for each in numbered] == [
-        (2, "b.py"),
-        (3, "a.py"),
-        (4, "c.py"),
-    ]
+    assert second.tokens[: len(first.tokens) + 3] == (*first.tokens, 1_001, 1_002, 1_003)
 
 
-def test_the_best_hit_is_taken_even_when_it_is_over_the_budget() -> None:
-    numbered = number_sources([hit("a.py", "x" * 9_000), hit("b.py", "y" * 9_000)], [], token_budget=100)
+def test_tokens_of_another_models_vocabulary_mean_nothing() -> None:
+    foreign = answer("It is in [1].", tokens=[1_001], vocabulary="another's")
 
-    assert [str(each.chunk.path) for each in numbered] == ["a.py"]
+    prompt = composed(asking([turn(1, said=foreign)]))
+
+    assert prompt.tokens == composed(asking([turn(1, said="It is in [1].")])).tokens
+
+
+@pytest.mark.parametrize("said", [None, ""])
+def test_a_question_that_got_no_answer_stays_where_it_was_read(said: str | None) -> None:
+    first = composed(asking(question="where?", sources=[source(1)]))
+    failed = turn(1, question="where?", said=said, sources=[source(1)])
+
+    second = composed(asking([failed]))
+
+    assert second.tokens[: len(first.tokens)] == first.tokens
+    assert second.receipt.dropped == ()
 
 
 def test_the_receipt_adds_up_to_the_prompt() -> None:
-    prompt = composed([turn(1, sources=[source(1)])], "what now?", [source(1), source(2, "b.py")])
+    past = [turn(1), turn(2, sources=[source(1)])]
+    conversation = replace(
+        asking(past, sources=[source(1), source(2, "b.py")]),
+        system="Answer.\n\nIt is a shop.",
+        primer="It is a shop.",
+        summary=summary(1),
+    )
+
+    prompt = composed(conversation)
 
     assert prompt.receipt.used == len(prompt.tokens)
-    assert {part.name for part in prompt.receipt.sections} == {
+    assert all(tokens > 0 for tokens in sections(prompt).values())
+    assert list(sections(prompt)) == [
         "system",
+        "primer",
+        "summary",
         "history",
         "sources",
         "question",
         "format",
+    ]
+    assert [(each.what, each.reason) for each in prompt.receipt.dropped] == [("turn 1", "in the summary")]
+
+
+def test_a_conversation_that_is_too_long_is_compacted_once_and_says_so() -> None:
+    past = [turn(number, question=f"My port is {number}.", said="word " * 80) for number in range(1, 9)]
+    conversation = asking(past)
+
+    prompt = composed(conversation, limit=1_000)
+
+    assert prompt.summary is not None
+    assert 1 < prompt.summary.last_turn < 8
+    assert "My port is 1." in prompt.summary.text
+    assert sections(prompt)["summary"] > 0
+    assert [each.what for each in prompt.receipt.dropped] == [f"turns 1 to {prompt.summary.last_turn}"]
+    kept = replace(conversation, summary=prompt.summary)
+    assert composed(kept, limit=1_000).tokens == prompt.tokens
+
+
+def test_after_a_compaction_the_prompt_only_grows_again() -> None:
+    past = [turn(number, said="word " * 80) for number in range(1, 9)]
+    first = composed(asking(past, "why?"), limit=1_000)
+    longer = replace(asking([*past, turn(9, said="because")]), summary=first.summary)
+
+    second = composed(longer, limit=1_000)
+
+    assert second.summary is None
+    assert second.tokens[: len(first.tokens)] == first.tokens
+
+
+def test_the_last_turn_stays_whole_as_long_as_it_fits() -> None:
+    past = [turn(1, said="word " * 300), turn(2, said="word " * 450)]
+
+    prompt = composed(asking(past), limit=1_000)
+
+    assert prompt.summary is not None
+    assert prompt.summary.last_turn == 1
+
+
+def test_sources_do_not_drive_the_last_turn_out() -> None:
+    past = [turn(1, said="word " * 100), turn(2, said="word " * 100)]
+    found = [source(number, f"{number}.py", "line\n" * 60) for number in range(1, 6)]
+
+    prompt = composed(asking(past, sources=found), limit=1_000)
+
+    assert prompt.summary is not None
+    assert prompt.summary.last_turn == 1
+    assert 0 < len(prompt.sources) < 5
+    assert {each.what for each in prompt.receipt.dropped[1:]} == {
+        f"source {left.chunk.location}" for left in found[len(prompt.sources) :]
     }
-    assert prompt.receipt.dropped == ()
 
 
-def test_turns_that_no_longer_fit_are_named_on_the_receipt() -> None:
-    past = [turn(number, answer="word " * 80) for number in range(1, 9)]
+def test_a_source_that_only_summarised_turns_have_shown_is_shown_again_in_full() -> None:
+    again = source(1, text="alpha\nbeta")
+    past = [turn(1, said="word " * 400, sources=[again]), turn(2, said="word " * 400)]
+    conversation = asking(past, sources=[again])
 
-    receipt = composed(past, "what now?", limit=1_000).receipt
+    prompt = composed(conversation, limit=1_000)
 
-    assert [each.what for each in receipt.dropped][:2] == ["turn 1", "turn 2"]
-    assert all(each.tokens > 80 for each in receipt.dropped)
-
-
-def test_a_source_whose_first_showing_was_dropped_is_shown_again_in_full() -> None:
-    shown = source(1, text="alpha\nbeta")
-    past = [turn(1, answer="word " * 400, sources=[shown]), turn(2, answer="word " * 400)]
-
-    prompt = composed(past, "again?", [shown], limit=1_000)
-
-    assert "turn 1" in {each.what for each in prompt.receipt.dropped}
-    assert {part.name: part.tokens for part in prompt.receipt.sections}["sources"] > 0
-
-
-def test_a_turn_without_an_answer_is_left_out_and_said() -> None:
-    dropped = composed([turn(1, answer=None), turn(2)], "what now?").receipt.dropped
-
-    assert [(each.what, each.reason) for each in dropped] == [("turn 1", "it has no answer")]
+    assert prompt.summary is not None
+    assert prompt.shown == (again,)
+    assert "1: alpha" in text_of(prompt, conversation).split("Question: why?")[-1]
 
 
 def test_a_question_that_can_never_fit_is_refused_with_the_numbers() -> None:
     with pytest.raises(QuestionTooLong, match=r"takes 4,\d\d\d tokens.*context of 1,000 less 250"):
-        composed([], "word " * 4_000, limit=1_000)
+        composed(asking(question="word " * 4_000), limit=1_000)
 
 
-def test_the_projects_name_and_the_models_own_instructions_make_the_system_text() -> None:
-    assert system_text("flask", instructions="Be kind.") == "Be kind.\nThe project is called flask."
+def test_the_projects_name_the_models_own_instructions_and_the_primer_make_the_system_text() -> None:
+    assert system_text("flask", instructions="Be kind.", primer="It is small.") == (
+        "Be kind.\nThe project is called flask.\n\nIt is small."
+    )
+
+
+def test_the_common_front_begins_every_conversation_and_holds_the_system_text() -> None:
+    front = anyio.run(common_front, ScriptedEngine(), SYSTEM)
+
+    for conversation in (
+        asking(),
+        asking(sources=[source(1)]),
+        replace(asking([turn(1)]), summary=summary(1)),
+    ):
+        assert composed(conversation).tokens[: len(front)] == front
+    system = anyio.run(ScriptedEngine().tokenize, SYSTEM)
+    assert any(front[start : start + len(system)] == system for start in range(len(front)))
+
+
+def opening(conversation: ConversationText, *, limit: int = 2_000) -> tuple[int, ...]:
+    async def run() -> tuple[int, ...]:
+        budget = Budget(limit=limit, reserved=limit // 4)
+        return await opening_of_turn(ScriptedEngine(), conversation, budget=budget, vocabulary=VOCABULARY)
+
+    return anyio.run(run)
+
+
+def test_what_is_read_ahead_begins_the_prompt_and_leaves_only_the_question() -> None:
+    conversation = asking([turn(1)], "Where is it decided?", [source(1)])
+
+    read = opening(replace(conversation, question=""))
+    prompt = composed(conversation).tokens
+
+    assert prompt[: len(read)] == read
+    assert len(prompt) - len(read) < 12
+
+
+def test_nothing_is_read_ahead_of_a_prompt_that_is_going_to_be_another_one() -> None:
+    assert opening(asking([turn(1, said="word " * 1_600)])) == ()
 
 
 words = st.integers(min_value=0, max_value=60).map(lambda count: "word " * count + "end")
 turns = st.lists(st.tuples(words, words, st.lists(st.integers(1, 6), max_size=3, unique=True)), max_size=12)
 
 
-@given(turns, words, st.integers(min_value=300, max_value=900))
+@given(turns, words, st.integers(min_value=300, max_value=900), st.integers(0, 12))
 def test_no_prompt_exceeds_its_budget(
-    spoken: list[tuple[str, str, list[int]]], question: str, limit: int
+    spoken: list[tuple[str, str, list[int]]], question: str, limit: int, summarised: int
 ) -> None:
     past = [
         turn(
             number,
             question=asked,
-            answer=answer,
+            said=said,
             sources=[source(each, f"{each}.py", "line\n" * 9) for each in shown],
         )
-        for number, (asked, answer, shown) in enumerate(spoken, start=1)
+        for number, (asked, said, shown) in enumerate(spoken, start=1)
     ]
+    conversation = replace(
+        asking(past, question, [source(7, "g.py", "line\n" * 20)]),
+        summary=summary(summarised, "- We use it. " * 40) if 0 < summarised < len(past) else None,
+    )
 
-    prompt = composed(past, question, [source(7, "g.py", "line\n" * 20)], limit=limit)
+    prompt = composed(conversation, limit=limit)
 
     assert len(prompt.tokens) <= limit - limit // 4
+    assert prompt.receipt.used == len(prompt.tokens)
 
 
-costs = st.builds(
-    TurnCost,
-    question=st.integers(1, 40),
-    answer=st.integers(0, 60),
-    sources=st.lists(
-        st.tuples(st.integers(1, 30), st.just(15)), max_size=3, unique_by=lambda pair: pair[0]
-    ).map(tuple),
-)
-
-
-@given(st.lists(costs, min_size=1, max_size=25), st.integers(150, 600))
-def test_the_cut_never_moves_back_as_a_conversation_grows(spoken: list[TurnCost], budget: int) -> None:
-    starts = [first_kept_turn(spoken[: end + 1], front=20, budget=budget) for end in range(len(spoken))]
-
-    assert starts == sorted(starts)
-
-
-@given(st.lists(costs, min_size=2, max_size=25), st.integers(600, 900))
-def test_a_cut_frees_enough_that_the_next_turn_does_not_cut_again(
-    spoken: list[TurnCost], budget: int
+@given(turns, st.integers(min_value=400, max_value=900))
+def test_a_conversation_asked_turn_by_turn_is_append_only_between_compactions(
+    spoken: list[tuple[str, str, list[int]]], limit: int
 ) -> None:
-    starts = [first_kept_turn(spoken[: end + 1], front=20, budget=budget) for end in range(len(spoken))]
-    cuts = [after > before for before, after in itertools.pairwise(starts)]
-
-    assert not any(first and second for first, second in itertools.pairwise(cuts))
+    kept = None
+    past: list[Turn] = []
+    before: ComposedPrompt | None = None
+    for number, (question, said, _) in enumerate(spoken, start=1):
+        prompt = composed(replace(asking(past, question), summary=kept), limit=limit)
+        if before is not None and prompt.summary is None:
+            assert prompt.tokens[: len(before.tokens)] == before.tokens
+        if prompt.summary is not None:
+            assert prompt.summary.last_turn > (kept.last_turn if kept else 0)
+        kept = prompt.summary or kept
+        past.append(turn(number, question=question, said=said))
+        before = prompt

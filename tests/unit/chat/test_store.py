@@ -1,7 +1,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path, PurePosixPath
+from datetime import UTC, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -11,17 +11,13 @@ from coding_assistant.chat.store import ConversationStore
 from coding_assistant.chat.title import NEW_TITLE
 from coding_assistant.domain import (
     Answer,
-    Chunk,
-    ChunkKind,
     Citation,
     CitationState,
-    ContextLine,
     Conversation,
     Dropped,
     Finish,
     Receipt,
     ReceiptSection,
-    Source,
     Timings,
 )
 from coding_assistant.errors import (
@@ -32,9 +28,9 @@ from coding_assistant.errors import (
     ProjectNotFound,
     SessionNotFound,
 )
+from support.kept import NOON, begin, said, source
 
 UNKNOWN = "0" * 32
-NOON = datetime(2026, 5, 4, 12, 0, 0, 123456, tzinfo=UTC)
 
 many_examples = settings(
     max_examples=25,
@@ -50,23 +46,6 @@ def store(tmp_path: Path) -> Iterator[ConversationStore]:
     store = ConversationStore.open(tmp_path / "conversations.db")
     yield store
     store.close()
-
-
-def begin(store: ConversationStore, *, session_id: str | None = None) -> Conversation:
-    project = store.add_project(Path("/somewhere/shop"), "shop")
-    return store.create_conversation(
-        session_id=session_id or store.create_session().id, project_id=project.id
-    )
-
-
-def said(text: str, *, finish: Finish = Finish.COMPLETE) -> Answer:
-    return Answer(text=text, finish=finish, model="a-model", finished_at=NOON)
-
-
-def source(number: int, text: str = "def pay():\n    ...\n") -> Source:
-    context = (ContextLine(1, "class Till:"),) if number % 2 else ()
-    chunk = Chunk(PurePosixPath("shop/pay.py"), 3, 4, text, "python", "pay", ChunkKind.FUNCTION, context)
-    return Source(number=number, chunk=chunk, digest=chunk.digest)
 
 
 def titles(conversations: list[Conversation]) -> list[str]:

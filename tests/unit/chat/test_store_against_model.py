@@ -231,4 +231,4 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 TestStoreAgainstModel = StoreMachine.TestCase
-TestStoreAgainstModel.settings = settings(max_examples=12, stateful_step_count=25, deadline=None)
+TestStoreAgainstModel.settings = settings(max_examples=8, stateful_step_count=25, deadline=None)

@@ -1,0 +1,149 @@
+"""What the model reads for an answer, told in tokens: nothing is left out without a line of the receipt."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from coding_assistant.chat.compaction import numbered_turns
+from coding_assistant.chat.rendering import ConversationText, Counts, render_conversation, summary_text
+from coding_assistant.chat.sources import CHARACTERS_PER_TOKEN, render_source
+from coding_assistant.domain import Dropped, Message, Receipt, ReceiptSection, Turn
+
+HIGH_WATER = 0.7
+"""From this share of a conversation's room on, compaction is near: a summary is made when nobody asks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The tokens that there are: the model's context, less what the reply may take."""
+
+    limit: int
+    reserved: int
+
+    @property
+    def prompt(self) -> int:
+        """What the prompt may take."""
+        return self.limit - self.reserved
+
+
+def is_near_full(held: int, *, front: int, budget: Budget) -> bool:
+    """Return whether a prompt of so many tokens leaves little room behind the system text, its ``front``."""
+    return held - front >= HIGH_WATER * (budget.prompt - front)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What the next question finds, in tokens: ``held`` before it, ``room`` for it and its sources.
+
+    ``is_exact`` where the engine has counted; otherwise ``held`` is estimated. ``summarised`` turns are in
+    the summary. ``is_compaction_near``: older turns are about to be summarised.
+    """
+
+    limit: int
+    reserved: int
+    held: int
+    room: int
+    summarised: int
+    is_exact: bool
+    is_compaction_near: bool
+
+
+def forecast(conversation: ConversationText, *, budget: Budget) -> Forecast:
+    """Return what the next question finds; no engine is asked, so that none has to be loaded for it."""
+    counted = _counted(conversation)
+    messages = render_conversation(conversation, vocabulary="")
+    front, *spoken = (round(len(message.text) / CHARACTERS_PER_TOKEN) for message in messages)
+    held = front + sum(spoken) if counted is None else counted
+    return Forecast(
+        limit=budget.limit,
+        reserved=budget.reserved,
+        held=held,
+        room=max(0, budget.prompt - held),
+        summarised=len(conversation.summarised),
+        is_exact=counted is not None,
+        is_compaction_near=is_near_full(held, front=front, budget=budget),
+    )
+
+
+def _counted(conversation: ConversationText) -> int | None:
+    """Return what the last answer's prompt and the answer took; None if the next prompt is another one."""
+    answer = conversation.past[-1].answer if conversation.past else None
+    summary = conversation.summary
+    if not answer or not answer.receipt or (summary and summary.made_at > answer.finished_at):
+        return None
+    return answer.receipt.used + answer.timings.written_tokens
+
+
+async def receipt_for(
+    counts: Counts,
+    wanted: ConversationText,
+    fitted: ConversationText,
+    *,
+    tokens: int,
+    budget: Budget,
+) -> Receipt:
+    """Return the receipt of a prompt of so many tokens, which holds what was fitted of what was wanted."""
+    messages = render_conversation(fitted, vocabulary=counts.vocabulary)
+    return Receipt(
+        limit=budget.limit,
+        reserved=budget.reserved,
+        sections=await _sections(counts, fitted, messages, total=tokens),
+        dropped=(*_turns_dropped(fitted), *await _sources_dropped(counts, wanted, fitted)),
+    )
+
+
+async def _sources_dropped(
+    counts: Counts, conversation: ConversationText, fitted: ConversationText
+) -> list[Dropped]:
+    return [
+        Dropped(
+            f"source {source.chunk.location}",
+            "no room beside question and reply",
+            await counts.source(source),
+        )
+        for source in conversation.sources
+        if source not in fitted.sources
+    ]
+
+
+def _turns_dropped(fitted: ConversationText) -> tuple[Dropped, ...]:
+    """Return the line for the turns that are not in the prompt as they were."""
+    summarised, summary = fitted.summarised, fitted.summary
+    if not summarised or not summary:
+        return ()
+    turns = numbered_turns(summarised[0].number, summary.last_turn)
+    reason = "in the summary" if summary.text else "older than the context holds, and no room for a summary"
+    return (Dropped(turns, reason, sum(turn_tokens(turn) for turn in summarised)),)
+
+
+def turn_tokens(turn: Turn) -> int:
+    """Return what a turn took when it was asked, as its receipt has it; an estimate where there is none."""
+    answer = turn.answer
+    if answer and answer.receipt:
+        read = {section.name: section.tokens for section in answer.receipt.sections}
+        return read.get("sources", 0) + read.get("question", 0) + answer.timings.written_tokens
+    texts = (turn.question, answer.text if answer else "", *map(render_source, turn.sources))
+    return round(sum(map(len, texts)) / CHARACTERS_PER_TOKEN)
+
+
+async def _sections(
+    counts: Counts, fitted: ConversationText, messages: Sequence[Message], *, total: int
+) -> tuple[ReceiptSection, ...]:
+    """Return what each part takes; the format's own tokens are the rest of the exact total."""
+    said = [await counts.message(message) for message in messages]
+    primer = min(said[0], await counts.text(fitted.primer))
+    with_summary = 1 if fitted.kept else -1
+    summary = min(said[with_summary], await counts.text(summary_text(fitted)))
+    said[with_summary] -= summary
+    earlier = {source.number for turn in fitted.kept for source in turn.sources}
+    new = [source for source in fitted.sources if source.number not in earlier]
+    sources = min(said[-1], sum([await counts.text(render_source(source)) for source in new]))
+    parts = {
+        "system": said[0] - primer,
+        "primer": primer,
+        "summary": summary,
+        "history": sum(said[1:-1]),
+        "sources": sources,
+        "question": said[-1] - sources,
+    }
+    sections = [ReceiptSection(name, tokens) for name, tokens in parts.items()]
+    return (*sections, ReceiptSection("format", total - sum(parts.values())))

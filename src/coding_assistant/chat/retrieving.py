@@ -1,0 +1,34 @@
+"""From a question in its conversation to the sources that its answer is written from."""
+
+from collections.abc import Sequence
+
+from coding_assistant.chat.model import KeptConversation
+from coding_assistant.chat.project_code import ProjectCode
+from coding_assistant.chat.query import in_conversation
+from coding_assistant.chat.sources import number_sources
+from coding_assistant.domain import Chunk, Source
+
+MOST_HITS = 60
+"""More excerpts than this never fit into a source budget that a laptop reads with patience."""
+
+
+async def find_sources(
+    question: str,
+    kept: KeptConversation,
+    code: ProjectCode,
+    *,
+    token_budget: int,
+    read: Sequence[Chunk] = (),
+) -> tuple[Source, ...]:
+    """Return the sources for a question, best first, but those in front that were ``read`` ahead for it."""
+    search = in_conversation(question, kept.past)
+    hits = await code.find_sources(search.question, context=search.context, limit=MOST_HITS)
+    return number_sources(hits, kept.past, token_budget=token_budget, summarised=kept.summarised, read=read)
+
+
+def new_chunks(sources: Sequence[Source], kept: KeptConversation) -> tuple[Chunk, ...]:
+    """Return the chunks that a turn with these sources is the first to show, in their order."""
+    earlier = {
+        source.number for turn in kept.past if turn.number > kept.summarised for source in turn.sources
+    }
+    return tuple(source.chunk for source in sources if source.number not in earlier)
