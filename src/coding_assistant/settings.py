@@ -90,7 +90,7 @@ class Settings(BaseModel):
         " Default: what the model reads here within `first_token_seconds`, between 600 and 4,000.",
     )
     first_token_seconds: float = Field(
-        default=12.0,
+        default=20.0,
         gt=0.0,
         le=3600.0,
         description="How long the first answer of a conversation may take to begin; sets how much code it"

@@ -288,7 +288,7 @@ async def test_a_failure_while_writing_down_ends_the_answer_and_not_the_service(
 
 async def test_a_source_that_left_the_prompt_cannot_be_cited(opened: Opener, project: Path) -> None:
     long_answer = "word " * 1_500
-    engine = ScriptedEngine("In `gross_price` [1].", long_answer, "It is [1].", context_tokens=2_400)
+    engine = ScriptedEngine("In `gross_price` [1].", long_answer, "It is [1].", context_tokens=2_000)
     async with opened(engine) as assistant:
         first = await assistant.query(QueryRequest(query="How is gross_price computed?"))
         (project / "prices.py").unlink()
@@ -298,7 +298,7 @@ async def test_a_source_that_left_the_prompt_cannot_be_cited(opened: Opener, pro
         )
 
     assert third.receipt is not None
-    assert "turn 1" in {dropped.what for dropped in third.receipt.dropped}
+    assert any(dropped.what.startswith("turn") for dropped in third.receipt.dropped)
     assert third.unknown_citations == [1]
 
 

@@ -54,6 +54,7 @@ def make_engine(catalog: Catalog, spec: ModelSpec, settings: Settings) -> LlamaE
             gpu_layers=spec.n_gpu_layers,
             context_tokens=spec.context_length,
             log_file=directory.logs / ENGINE_LOG,
+            snapshot_folder=directory.snapshots if settings.snapshot_megabytes else None,
         ),
     )
 

@@ -14,6 +14,7 @@ from coding_assistant.cli.prose import Prose
 from coding_assistant.cli.rendering import (
     SHORT_ID,
     citation_lines,
+    count,
     dropped_lines,
     duration,
     ending,
@@ -24,6 +25,7 @@ from coding_assistant.cli.rendering import (
 )
 from coding_assistant.cli.screen import Screen, Span
 from coding_assistant.contract import (
+    CompactedEvent,
     ErrorEvent,
     IndexingEvent,
     LoadingEvent,
@@ -34,6 +36,7 @@ from coding_assistant.contract import (
     StartedEvent,
     StreamEvent,
     TextEvent,
+    WaitingEvent,
 )
 from coding_assistant.errors import EngineFailed, error_from
 
@@ -59,6 +62,10 @@ class AnswerView:
                 show_indexing(progress, event.data)
             case LoadingEvent(model=model):
                 progress.show(f"Loading {model}")
+            case WaitingEvent(ahead=ahead):
+                progress.show("Waiting", note=f"{count(ahead, 'question')} first" if ahead else "next")
+            case CompactedEvent():
+                self._show_compaction(event.data, progress)
             case SourcesEvent():
                 self._show_sources(event.data, progress)
             case ReadingEvent():
@@ -120,6 +127,15 @@ class AnswerView:
         for source in sorted(event.sources, key=lambda each: each.number):
             self._side.line(*source_line(self._root, source))
         self._side.line()
+
+    def _show_compaction(self, event: CompactedEvent, progress: ProgressLine) -> None:
+        progress.clear()
+        if self._side.is_terminal:
+            note = (
+                f"The context is full: from now on the model reads a summary of turns 1 to {event.last_turn}."
+                " They stay in the history."
+            )
+            self._side.line(Span(note, "yellow"))
 
 
 def follow(connection: Connection, request: QueryRequest, view: AnswerView, side: Screen) -> QueryResponse:
