@@ -31,7 +31,7 @@ from coding_assistant.assistant import (
     open_project_code,
 )
 from coding_assistant.contract import QueryRequest, QueryResponse
-from coding_assistant.domain import EngineEvent, EngineInfo, GenerationRequest, Message, ModelSpec
+from coding_assistant.domain import EngineEvent, EngineInfo, GenerationRequest, Message, ModelSpec, PromptRead
 from coding_assistant.inference.llama import LlamaEngine, default_threads
 from coding_assistant.inference.server_process import ServerProcess
 from coding_assistant.inference.server_protocol import ServerSettings
@@ -86,6 +86,24 @@ class RecordingEngine:
         async with aclosing(self._engine.generate(request)) as events:
             async for event in events:
                 yield event
+
+    async def read(self, tokens: Sequence[int], *, slot: int) -> AsyncGenerator[PromptRead, None]:
+        """Read ahead."""
+        async with aclosing(self._engine.read(tokens, slot=slot)) as events:
+            async for event in events:
+                yield event
+
+    async def save_slot(self, slot: int, name: str) -> int:
+        """Save a slot."""
+        return await self._engine.save_slot(slot, name)
+
+    async def restore_slot(self, slot: int, name: str) -> int:
+        """Restore a slot."""
+        return await self._engine.restore_slot(slot, name)
+
+    async def erase_slot(self, slot: int) -> None:
+        """Erase a slot."""
+        await self._engine.erase_slot(slot)
 
     async def close(self) -> None:
         """Unload the model."""

@@ -23,10 +23,12 @@ from coding_assistant.contract import (
     ConversationView,
     ErrorEvent,
     EventData,
+    FoundMessageView,
     HitView,
     IndexingEvent,
     IndexReport,
     ModelView,
+    PrefetchRequest,
     ProjectRequest,
     ProjectView,
     QueryRequest,
@@ -51,6 +53,7 @@ T = TypeVar("T")
 Parameters: TypeAlias = Mapping[str, str | int]
 
 _CONVERSATIONS = TypeAdapter(list[ConversationView])
+_FOUND_MESSAGES = TypeAdapter(list[FoundMessageView])
 _HITS = TypeAdapter(list[HitView])
 _MODELS = TypeAdapter(list[ModelView])
 _PROJECTS = TypeAdapter(list[ProjectView])
@@ -111,6 +114,10 @@ class RemoteAssistant:
                 "GET", f"/chat/generation/{generation_id}/events", last_event_id=last_id
             )
 
+    async def prefetch(self, request: PrefetchRequest) -> None:
+        """Have the model read ahead what is being typed, if nobody else wants it."""
+        await self._call("POST", "/chat/prefetch", body=request)
+
     async def cancel(self, generation_id: str) -> None:
         """Stop an answer and keep what there is of it."""
         await self._call("DELETE", f"/chat/generation/{generation_id}")
@@ -164,13 +171,31 @@ class RemoteAssistant:
     # --- Conversations ------------------------------------------------------------------------
 
     async def conversations(
-        self, *, project: str | None = None, containing: str | None = None
+        self,
+        *,
+        project: str | None = None,
+        containing: str | None = None,
+        archived: bool | None = None,
+        deleted: bool = False,
     ) -> list[ConversationView]:
         """Return conversations, newest first; ``containing`` looks into titles and messages."""
-        given = {"project": project, "containing": containing}
-        parameters = {name: value for name, value in given.items() if value is not None}
+        parameters: dict[str, str | int] = {}
+        if project is not None:
+            parameters["project"] = project
+        if containing is not None:
+            parameters["containing"] = containing
+        if archived is not None:
+            parameters["archived"] = int(archived)
+        if deleted:
+            parameters["deleted"] = 1
         answer = await self._call("GET", "/chat/conversations", parameters=parameters)
         return self._read(_CONVERSATIONS.validate_json, answer)
+
+    async def search_messages(self, query: str, *, limit: int = 20) -> list[FoundMessageView]:
+        """Return the messages that hold all words, the best first."""
+        parameters: Parameters = {"q": query, "limit": limit}
+        answer = await self._call("GET", "/chat/search", parameters=parameters)
+        return self._read(_FOUND_MESSAGES.validate_json, answer)
 
     async def conversation(self, conversation_id: str) -> ConversationView:
         """Return one conversation."""
@@ -198,9 +223,15 @@ class RemoteAssistant:
         answer = await self._call("PATCH", f"/chat/conversation/{conversation_id}", body=patch)
         return self._read(ConversationView.model_validate_json, answer)
 
-    async def delete_conversation(self, conversation_id: str) -> None:
-        """Delete a conversation and all that belongs to it."""
-        await self._call("DELETE", f"/chat/conversation/{conversation_id}")
+    async def delete_conversation(self, conversation_id: str, *, permanently: bool = False) -> None:
+        """Delete a conversation; unless ``permanently``, it can be restored for 30 days."""
+        parameters: Parameters = {"permanently": 1} if permanently else {}
+        await self._call("DELETE", f"/chat/conversation/{conversation_id}", parameters=parameters)
+
+    async def restore_conversation(self, conversation_id: str) -> ConversationView:
+        """Undo a deletion."""
+        answer = await self._call("POST", f"/chat/conversation/{conversation_id}/restore")
+        return self._read(ConversationView.model_validate_json, answer)
 
     async def export_conversation(self, conversation_id: str, *, form: Literal["md", "json"]) -> str:
         """Return the whole conversation as Markdown or JSON."""
@@ -208,6 +239,12 @@ class RemoteAssistant:
             "GET", f"/chat/conversation/{conversation_id}/export", parameters={"format": form}
         )
         return answer.decode()
+
+    async def import_conversation(self, document: bytes, *, as_copy: bool = False) -> ConversationView:
+        """Keep a conversation that was exported as JSON; ``AlreadyImported`` for one that is here."""
+        parameters: Parameters = {"copy": 1} if as_copy else {}
+        answer = await self._call("POST", "/chat/import", parameters=parameters, body=document)
+        return self._read(ConversationView.model_validate_json, answer)
 
     # --- The wire -----------------------------------------------------------------------------
 
@@ -217,15 +254,14 @@ class RemoteAssistant:
         path: str,
         *,
         parameters: Parameters | None = None,
-        body: BaseModel | None = None,
+        body: BaseModel | bytes | None = None,
     ) -> bytes:
         """Return the body of a successful answer; raise what the server raised otherwise."""
+        sent = body.model_dump_json(exclude_unset=True).encode() if isinstance(body, BaseModel) else body
+        headers = {} if sent is None else {"Content-Type": "application/json"}
         try:
             response = await self._http.request(
-                method,
-                path,
-                params=parameters,
-                json=None if body is None else body.model_dump(mode="json", exclude_unset=True),
+                method, path, params=parameters, content=sent, headers=headers
             )
         except httpx2.TransportError as broken:
             raise self._lost(broken, silence_seconds=CALL_SECONDS) from broken
@@ -302,4 +338,10 @@ def _refusal(response: httpx2.Response) -> CodingAssistantError:
             f"The server answered with status {response.status_code}.",
             hint="Something else than this program may listen there.",
         )
-    return error_from(problem.code, problem.detail, problem.hint)
+    retry_after = response.headers.get("Retry-After", "")
+    return error_from(
+        problem.code,
+        problem.detail,
+        problem.hint,
+        retry_after_seconds=int(retry_after) if retry_after.isdecimal() else None,
+    )

@@ -107,6 +107,32 @@ def erase_traces(engine: Engine) -> None:
         connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
+def copy_database(file: Path, copy: Path) -> None:
+    """Write one state of a database to a new file, private and whole, also while another process writes.
+
+    It reads through a connection that cannot write or checkpoint, so the fault of above cannot occur.
+    Raises ``DatabaseDamaged`` when the database is, and what stands in the way of either file.
+    """
+    with translated_errors(file):
+        _refuse_damage(file)
+        copy.touch(mode=0o600, exist_ok=False)
+        address = f"{file.absolute().as_uri()}?mode=ro"
+        with (
+            closing(sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS)) as source,
+            closing(sqlite3.connect(copy)) as target,
+        ):
+            source.backup(target)
+
+
+def refuse_programs(file: Path) -> None:
+    """Raise ``DatabaseDamaged`` for a database with triggers or views: ours have none, and they would run."""
+    address = f"{file.absolute().as_uri()}?mode=ro"
+    with translated_errors(file), closing(sqlite3.connect(address, uri=True)) as connection:
+        programs = "SELECT count(*) FROM sqlite_master WHERE type IN ('trigger', 'view')"
+        if connection.execute(programs).fetchone() != (0,):
+            raise _damaged(file, "it holds triggers or views, and no database of this program does")
+
+
 def migrate(engine: Engine, migrations: Path) -> None:
     """Bring the database up to the newest of the Alembic migrations in the folder, in one transaction.
 

@@ -3,8 +3,9 @@
     CodingAssistantError
     ├── NotFound            ProjectNotFound · SessionNotFound · ConversationNotFound ·
     │                       GenerationNotFound · ModelUnknown
-    ├── InvalidRequest      InvalidText · QuestionTooLong · InvalidProject · InvalidSetting · InvalidModel
-    ├── Conflict            ConversationElsewhere · ConversationBusy
+    ├── InvalidRequest      InvalidText · QuestionTooLong · KeyReused · InvalidProject · InvalidSetting ·
+    │                       InvalidModel · InvalidImport
+    ├── Conflict            ConversationElsewhere · ConversationBusy · AlreadyImported
     ├── NotReady            ModelMissing · IndexMissing · EngineUnavailable · SystemLacks
     ├── Busy                EngineBusy · DataDirectoryLocked
     ├── EngineFailed        ModelBroken · NotEnoughMemory · EngineDied
@@ -85,6 +86,18 @@ class QuestionTooLong(InvalidRequest):
     code = "question_too_long"
 
 
+class KeyReused(InvalidRequest):
+    """An ``Idempotency-Key`` that names one request came with another."""
+
+    code = "key_reused"
+
+
+class InvalidImport(InvalidRequest):
+    """What was to be imported or restored is not what this program has written."""
+
+    code = "invalid_import"
+
+
 class InvalidProject(InvalidRequest):
     """The folder does not exist, is a file, or cannot be read."""
 
@@ -119,6 +132,12 @@ class ConversationBusy(Conflict):
     """The conversation is still answering its previous question."""
 
     code = "conversation_busy"
+
+
+class AlreadyImported(Conflict):
+    """The conversation is here already, under the very id that it comes with."""
+
+    code = "already_imported"
 
 
 class NotReady(CodingAssistantError):

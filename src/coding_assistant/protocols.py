@@ -33,15 +33,20 @@ class Embedder(Protocol):
         """Whether hundreds of texts take no time that anybody notices: a question may then wait for them."""
         ...
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the next text finds the model ready."""
+        ...
+
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         """Return a row for each text, of length 1, or all zeros for a text in which it knows no word."""
         ...
 
     @property
     def embed_terms(self) -> Callable[[Sequence[str]], Vectors] | None:
-        """``embed_documents`` for whoever has the texts as ``terms.index_terms`` splits them: the same vectors.
+        """Does as ``embed_documents`` for texts that ``terms.index_terms`` has split: the same vectors.
 
-        None for an embedder that must read the texts themselves.
+        None where the texts themselves must be read.
         """
         ...
 

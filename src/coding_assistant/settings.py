@@ -61,7 +61,7 @@ class Settings(BaseModel):
         description="How many conversations are answered at once; each takes its own context's memory.",
     )
     batch_tokens: int = Field(
-        default=64,
+        default=48,
         ge=32,
         le=4096,
         description="Tokens read in one step: fewer stop sooner, and on a processor more read no faster;"

@@ -82,7 +82,19 @@ def test_what_needs_nothing_loads_nothing(command: Command, arguments: list[str]
 
 def test_every_command_explains_itself(command: Command) -> None:
     page = command.run("--help")
-    for verb in ["ask", "chat", "search", "index", "serve", "conversations", "models", "doctor", "version"]:
+    for verb in [
+        "ask",
+        "chat",
+        "search",
+        "index",
+        "serve",
+        "conversations",
+        "models",
+        "backup",
+        "restore",
+        "doctor",
+        "version",
+    ]:
         assert f"\n  {verb} " in page.output
     assert "--pull-if-none" not in page.output
 
@@ -161,6 +173,22 @@ def test_the_doctor_examines_what_can_be_examined(command: Command) -> None:
     assert {"disk", "model", "port", "index"} <= set(verdicts)
 
 
+@pytest.mark.parametrize(
+    ("embedder", "verdict", "part"),
+    [
+        ("static", "ok", "256 dimensions"),
+        ("none", "ok", "words alone"),
+        ("/nowhere/model.gguf", "fail", "/nowhere/model.gguf"),
+    ],
+)
+def test_the_doctor_tries_the_embedder(command: Command, embedder: str, verdict: str, part: str) -> None:
+    ended = command.run("doctor", "--json", settings={"CODING_ASSISTANT_EMBEDDER": embedder})
+    (finding,) = (each for each in json.loads(ended.output) if each["what"] == "embedder")
+    assert finding["verdict"] == verdict
+    assert part in finding["detail"]
+    assert bool(finding["advice"]) == (verdict == "fail")
+
+
 def test_a_data_directory_that_cannot_be_used(command: Command) -> None:
     command.home.write_text("a file")
     ended = command.run("conversations", "list")
@@ -208,8 +236,8 @@ def test_a_conversation_goes_on_and_can_be_looked_at(command: Command) -> None:
         assert "Expiry" in command.run("conversations", "list").output
         assert "Expiry" in command.run("conversations", "search", "Second").output
         assert "# Expiry" in command.run("conversations", "export", short).output
-        assert command.run("conversations", "delete", short).status == 2
-        assert command.run("conversations", "delete", short, "--yes").status == 0
+        assert command.run("conversations", "delete", short, "--permanently").status == 2
+        assert command.run("conversations", "delete", short, "--permanently", "--yes").status == 0
         assert command.run("conversations", "show", short).status == 1
 
 

@@ -58,6 +58,22 @@ def test_index_counts_and_its_status_changes_nothing(command: Command) -> None:
     assert "1 file" in command.run("index", "--status").output
 
 
+def test_the_status_tells_of_the_embedder_and_changes_no_vector(command: Command) -> None:
+    assert command.run("index").status == 0
+    without = {"CODING_ASSISTANT_EMBEDDER": "none"}
+    assert "vectors: none, words only" in command.run("index", "--status", settings=without).output
+    state = json.loads(command.run("index", "--status", "--json").output)
+    assert state["chunks"] > 0
+    assert (state["embedder"], state["embedded"]) == ("static", state["chunks"])
+    assert f"vectors: static, {state['chunks']} of" in command.run("index", "--status").output
+
+
+def test_an_empty_search_is_refused(command: Command) -> None:
+    ended = command.run("search", " ")
+    assert ended.status == 2
+    assert "The query is empty." in ended.side
+
+
 def test_the_status_names_what_is_not_as_it_should_be(command: Command) -> None:
     for number in range(25):
         (command.directory / f"latin{number:02}.py").write_bytes(b"name = '\xe9'\n")

@@ -339,11 +339,15 @@ async def test_a_project_is_made_known_indexed_and_searched(tmp_path: Path) -> N
         indexed = await server.http.post(f"/projects/{project.id}/index")
         report = IndexReport.model_validate_json(indexed.content)
         assert (report.project, report.files) == ("other", 1)
-        assert (await get(server, ProjectView, f"/projects/{project.id}")).indexed
+        known = await get(server, ProjectView, f"/projects/{project.id}")
+        assert known.indexed
+        assert (known.embedder, known.embedded) == ("static", known.chunks)
         named = await get_all(server, HitView, "/search", q="high tide", project="other")
         assert [each.path for each in named] == ["tides.py"]
         default = await get_all(server, HitView, "/search", q="session expired")
         assert "sessions.py" in [each.path for each in default]
+        refused = await server.http.get("/search", params={"q": " "})
+        assert (refused.status_code, refused.json()["detail"]) == (422, "The query is empty.")
 
 
 async def test_indexing_can_be_watched(tmp_path: Path) -> None:

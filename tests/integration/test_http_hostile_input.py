@@ -50,10 +50,28 @@ FIELDS = [
     "title",
     "pinned",
     "archived",
+    "text",
+    "format",
+    "conversation",
+    "turns",
     "__proto__",
     "\ud800",
 ]
-PARAMETERS = ["q", "limit", "project", "conversation_id", "before", "after", "containing", "format", "x"]
+PARAMETERS = [
+    "q",
+    "limit",
+    "project",
+    "conversation_id",
+    "before",
+    "after",
+    "containing",
+    "format",
+    "archived",
+    "deleted",
+    "permanently",
+    "copy",
+    "x",
+]
 
 texts = st.sampled_from(NASTY_TEXTS) | st.text(max_size=50)
 leaves = st.none() | st.booleans() | st.sampled_from(NASTY_NUMBERS) | texts
@@ -121,6 +139,7 @@ def test_nothing_makes_the_server_fail(
     assume(body is None or not names_a_real_folder(body))
     headers = [HOST, ("content-type", "application/json")]
     headers += [("last-event-id", data.draw(st.sampled_from(["", "1", "-1", "x", "9" * 40])))]
+    headers += [("idempotency-key", data.draw(st.sampled_from(["", "k", " ", "x" * 300, "\xff"])))]
 
     answer = house.call(route.method, f"{target}?{query}", headers, body)
 

@@ -62,8 +62,8 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def opened(home: Path, project: Path) -> Opener:
     @asynccontextmanager
-    async def open_with(engine: ScriptedEngine, **settings: int) -> AsyncIterator[AsyncAssistant]:
-        chosen = Settings(home=home, **{"slots": 1, **settings})
+    async def open_with(engine: ScriptedEngine, *, longest_queue: int = 16) -> AsyncIterator[AsyncAssistant]:
+        chosen = Settings(home=home, slots=1, longest_queue=longest_queue)
         async with AsyncAssistant.open(chosen, engine=engine) as assistant:
             await assistant.add_project(str(project))
             yield assistant
@@ -71,12 +71,8 @@ def opened(home: Path, project: Path) -> Opener:
     return open_with
 
 
-def engine_of(
-    home: Path, *scripts: Script | str, slots: int = 1, context_tokens: int = 8_192
-) -> ScriptedEngine:
-    return ScriptedEngine(
-        *scripts, slots=slots, context_tokens=context_tokens, snapshot_folder=home / "snapshots"
-    )
+def engine_of(home: Path, *scripts: Script | str) -> ScriptedEngine:
+    return ScriptedEngine(*scripts, slots=1, snapshot_folder=home / "snapshots")
 
 
 def assert_only_new_was_read(before: QueryResponse, after: QueryResponse) -> None:

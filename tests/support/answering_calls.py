@@ -15,6 +15,7 @@ from coding_assistant.contract import (
     ConversationPatch,
     ConversationView,
     EventData,
+    FoundMessageView,
     HitView,
     IndexingEvent,
     IndexReport,
@@ -65,7 +66,12 @@ class AnsweringCalls:
         self._stopped.set()
 
     async def conversations(
-        self, *, project: str | None = None, containing: str | None = None
+        self,
+        *,
+        project: str | None = None,
+        containing: str | None = None,
+        archived: bool | None = None,
+        deleted: bool = False,
     ) -> list[ConversationView]:
         return list(self._conversations)
 
@@ -102,7 +108,16 @@ class AnsweringCalls:
     async def change_conversation(self, conversation_id: str, patch: ConversationPatch) -> ConversationView:
         _unscripted()
 
-    async def delete_conversation(self, conversation_id: str) -> None:
+    async def search_messages(self, query: str, *, limit: int = 20) -> list[FoundMessageView]:
+        _unscripted()
+
+    async def delete_conversation(self, conversation_id: str, *, permanently: bool = False) -> None:
+        _unscripted()
+
+    async def restore_conversation(self, conversation_id: str) -> ConversationView:
+        _unscripted()
+
+    async def import_conversation(self, document: bytes, *, as_copy: bool = False) -> ConversationView:
         _unscripted()
 
     async def export_conversation(self, conversation_id: str, *, form: Literal["md", "json"]) -> str:

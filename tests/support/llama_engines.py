@@ -7,7 +7,7 @@ from coding_assistant.inference.llama import EngineOptions, LlamaEngine
 from support.model_specs import PLAIN_SPEC
 
 
-def llama_engine(
+def llama_engine(  # noqa: PLR0913  -- a test names the one or two that it is about
     file: Path,
     *,
     prompt_format: str = "auto",
@@ -15,6 +15,8 @@ def llama_engine(
     context_tokens: int = 1_024,
     patience_seconds: float = 60.0,
     log_file: Path | None = None,
+    snapshot_folder: Path | None = None,
+    speculation: str = "off",
 ) -> LlamaEngine:
     """Return the real engine on the file, not loaded yet."""
     spec = replace(
@@ -24,8 +26,13 @@ def llama_engine(
         context_length=context_tokens,
         max_tokens=64,
         prompt_format=prompt_format,
+        speculation=speculation,
     )
     options = EngineOptions(
-        slots=slots, context_tokens=context_tokens, patience_seconds=patience_seconds, log_file=log_file
+        slots=slots,
+        context_tokens=context_tokens,
+        patience_seconds=patience_seconds,
+        log_file=log_file,
+        snapshot_folder=snapshot_folder,
     )
     return LlamaEngine(spec, file, options)

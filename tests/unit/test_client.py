@@ -10,8 +10,10 @@ from coding_assistant.client import RemoteAssistant
 from coding_assistant.contract import (
     ConversationPatch,
     ErrorEvent,
+    FoundMessageView,
     IndexingEvent,
     IndexReport,
+    PrefetchRequest,
     QueryRequest,
     QueryResponse,
     ReadingEvent,
@@ -207,6 +209,52 @@ async def test_what_is_asked_for_reaches_the_server() -> None:
         ("GET", "/chat/conversation/c/export?format=md"),
     ]
     assert json.loads(server.received[2].body) == {"pinned": True}
+
+
+async def test_what_is_put_away_and_carried_elsewhere_reaches_the_server() -> None:
+    conversation = json_answer(views.conversation())
+    found = FoundMessageView(
+        conversation_id="c", project_id="p", title="?", message_id="t-q", role="user",
+        said_at=views.conversation().created_at, snippet="Who pays?",
+    )  # fmt: skip
+    answers = [
+        json_answer([views.conversation()]),
+        json_answer([found]),
+        answer(204, b""),
+        answer(204, b""),
+        conversation,
+        conversation,
+        answer(202, b"null"),
+    ]
+    async with scripted_server(answers) as server, RemoteAssistant(server.url) as remote:
+        assert await remote.conversations(archived=False, deleted=True) == [views.conversation()]
+        assert await remote.search_messages("who", limit=3) == [found]
+        await remote.delete_conversation("c")
+        await remote.delete_conversation("c", permanently=True)
+        assert await remote.restore_conversation("c") == views.conversation()
+        assert await remote.import_conversation(b'{"a": 1}', as_copy=True) == views.conversation()
+        await remote.prefetch(PrefetchRequest(text="Who p", conversation_id="c"))
+    assert [(request.method, request.target) for request in server.received] == [
+        ("GET", "/chat/conversations?archived=0&deleted=1"),
+        ("GET", "/chat/search?q=who&limit=3"),
+        ("DELETE", "/chat/conversation/c"),
+        ("DELETE", "/chat/conversation/c?permanently=1"),
+        ("POST", "/chat/conversation/c/restore"),
+        ("POST", "/chat/import?copy=1"),
+        ("POST", "/chat/prefetch"),
+    ]
+    assert server.received[5].body == b'{"a": 1}'
+    assert {request.headers.get("content-type") for request in server.received[5:]} == {"application/json"}
+    assert json.loads(server.received[6].body) == {"text": "Who p", "conversation_id": "c"}
+
+
+async def test_a_refusal_says_when_to_come_back() -> None:
+    busy = problem(503, code="engine_busy", detail="All are taken.")
+    busy = busy.replace(b"\r\n", b"\r\nRetry-After: 17\r\n", 1)
+    async with scripted_server([busy]) as server, RemoteAssistant(server.url) as remote:
+        with pytest.raises(EngineBusy) as caught:
+            await remote.projects()
+    assert caught.value.retry_after_seconds == 17
 
 
 async def test_a_proxy_of_the_environment_sees_no_question(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ A skin that asks holds one of these, or a ``RemoteAssistant`` with the same call
 words upwards and the domain's downwards.
 """
 
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -24,6 +25,11 @@ from coding_assistant.errors import CodingAssistantError
 from coding_assistant.project import walk
 from coding_assistant.protocols import Engine
 from coding_assistant.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+TRASH_SECONDS = 3600.0
+"""What is in the trash goes after 30 days; an hour more does not matter."""
 
 
 class AsyncAssistant(QuestionCalls):
@@ -65,7 +71,11 @@ class AsyncAssistant(QuestionCalls):
 
     @asynccontextmanager
     async def keeping_fresh(self) -> AsyncGenerator[None, None]:
-        """Bring indexes up to date in the background: of folders added or asked about since the start."""
+        """Do in the background what a server that runs for weeks must.
+
+        Indexes are brought up to date, of folders added or asked about since the start, and the trash is
+        emptied.
+        """
         refresh = BackgroundRefresh(
             lambda: [asked.code for asked in self._codes.asked_about()],
             is_busy=lambda: bool(self._generations.running()),
@@ -73,7 +83,16 @@ class AsyncAssistant(QuestionCalls):
         )
         async with open_tasks() as tasks:
             tasks.start_soon(refresh.run)
+            tasks.start_soon(self._empty_trash_now_and_then)
             yield
+
+    async def _empty_trash_now_and_then(self) -> None:
+        while True:
+            await anyio.sleep(TRASH_SECONDS)
+            try:
+                await self.empty_trash()
+            except CodingAssistantError as error:
+                logger.warning("the trash was not emptied: %s", error.code)
 
     async def _close(self) -> None:
         if self._chat:

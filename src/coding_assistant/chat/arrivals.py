@@ -119,6 +119,6 @@ def _is_taken(connection: Connection, table: Table, row_id: str) -> bool:
 
 def _already_here(conversation: Conversation) -> AlreadyImported:
     return AlreadyImported(
-        f"The conversation {conversation.title!r} is here already, or in the trash.",
+        f"The conversation {conversation.id} is here already, perhaps in the trash.",
         hint="Import it as a copy (`--copy`, or `?copy=true`), or delete the other one permanently first.",
     )

@@ -96,8 +96,8 @@ class Kind(IntEnum):
     """What a piece of a summary is; the lowest are taken first."""
 
     STATED = 0
-    WRITTEN = 1
-    EXCHANGE = 2
+    EXCHANGE = 1
+    WRITTEN = 2
     BEFORE = 3
     FURTHER = 4
 

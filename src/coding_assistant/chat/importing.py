@@ -48,9 +48,7 @@ def read_document(data: bytes) -> ConversationDocument:
     for where, value in _leaves(fields):
         _require_plain(where, value)
     try:
-        document = _DOCUMENT.validate_python(
-            {name: each for name, each in fields.items() if name != "format"}
-        )
+        document = _DOCUMENT.validate_json(data, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         _refuse(".".join(map(str, first["loc"])) or "document", first["msg"])

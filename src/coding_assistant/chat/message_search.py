@@ -54,6 +54,7 @@ _WORDS: Final = Table(
 )
 
 _WORD: Final = re.compile(r"[^\W_]+")
+_ACCENTS: Final = re.compile("(?<=[a-z])[\u0300-\u036f]+")  # of Latin letters alone, as FTS5 has it
 _BEFORE_FIRST_CHARACTERS: Final = 40
 
 
@@ -245,8 +246,9 @@ def _distinct(said: str, words: Sequence[str]) -> int:
 
 
 def _folded(said: str) -> str:
-    decomposed = unicodedata.normalize("NFKD", said.lower())
-    return "".join(character for character in decomposed if not unicodedata.combining(character))
+    """Return the text as FTS5 compares it: in lower case, Latin letters without their accents."""
+    decomposed = unicodedata.normalize("NFD", said.lower())
+    return unicodedata.normalize("NFC", _ACCENTS.sub("", decomposed))
 
 
 def _in_titles(connection: Connection, words: Sequence[str]) -> list[FoundMessage]:

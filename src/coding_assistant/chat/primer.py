@@ -28,6 +28,9 @@ HEADING: Final = "What the project is made of, for orientation; sources to cite 
 # Two empty lines between the parts.
 _JOINTS: Final = 4
 
+# Of a line of a README, markup included.
+_LONGEST_READ: Final = 1_000
+
 # Pictures, badges and tags say nothing to a model that reads text.
 _MARKUP = re.compile(
     r"\[?!\[[^\]]*\]\([^)]*\)(?:\]\([^)]*\))?|<[^>]*>|\[!\[.*|^\s*(?:\[[^\]]+\]:\s*\S+|[=~*-]{3,}\s*$)"
@@ -73,7 +76,7 @@ def primer(
 
 def _readme_lines(chunks: Sequence[Chunk]) -> Iterator[str]:
     lines = [
-        ContextLine(number, one_line(_MARKUP.sub("", line)).strip())
+        ContextLine(number, one_line(_MARKUP.sub("", line[:_LONGEST_READ])).strip())
         for chunk in chunks
         for number, line in enumerate(chunk.text.split("\n"), start=chunk.start_line)
     ]

@@ -136,7 +136,7 @@ async def _sections(
     said[with_summary] -= summary
     earlier = {source.number for turn in fitted.kept for source in turn.sources}
     new = [source for source in fitted.sources if source.number not in earlier]
-    sources = min(said[-1], sum([await counts.text(render_source(source)) for source in new]))
+    sources = min(said[-1], await counts.text("\n\n".join(map(render_source, new))))
     parts = {
         "system": said[0] - primer,
         "primer": primer,

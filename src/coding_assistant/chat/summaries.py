@@ -1,7 +1,7 @@
 """Summaries that the model writes while nobody asks: when one is due, how it is asked for, and checked.
 
-A small model drops facts and invents some. So what it wrote is checked against what was said, and what the
-rule of ``chat/compaction.py`` would keep and the model has dropped is put beside it.
+A small model drops facts and invents some (docs/conversations-log.md). So it adds to what the rule of
+``chat/compaction.py`` keeps of every turn, and sentences with names that nobody said are left out.
 """
 
 import re
@@ -33,9 +33,9 @@ from coding_assistant.chat.sources import render_source
 from coding_assistant.domain import Message, Summary, SummaryOrigin, Turn
 from coding_assistant.protocols import Engine
 
-WORDS_PER_TOKEN: Final = 0.4
-"""The words that a model is asked for, for each token that a summary may take. Names take several tokens,
-and a part is left for what the model drops."""
+WORDS_PER_TOKEN: Final = 0.2
+"""The words that a model is asked for, for each token that a summary may take: a third of it, for names take
+several tokens. The rest is for what the rule keeps."""
 
 REQUEST_TOKENS: Final = 200
 """What ``summary_request`` adds to the conversation, at most."""
@@ -95,20 +95,23 @@ async def summary_from(
 ) -> Summary:
     """Return the summary that the model's reply to ``summary_request`` makes, within its bound.
 
-    Sentences with names or numbers that nobody said are left out. What the user stated and the answers' best
-    facts are added where the model dropped them. If nothing of the reply is left, it is a summary by rule.
+    What the user stated and the line by rule on each turn come first, then the reply's sentences, but those
+    with names or numbers that nobody said. If nothing of the reply is left, it is a summary by rule.
     """
     counts = Counts(engine, "")
     most_tokens = summary_limit(budget.limit)
     previous = conversation.summary
-    true = _true_sentences(written, turns, previous)
-    if not true:
+    extracted = extracted_pieces(turns, previous)
+    stated = [piece.text for piece in extracted if piece.kind is Kind.STATED]
+    told = [
+        sentence for sentence in _true_sentences(written, turns, previous) if not _is_told(sentence, stated)
+    ]
+    if not told:
         return await extracted_summary(
             counts.text, turns, previous=previous, most_tokens=most_tokens, now=now
         )
-    extracted = extracted_pieces(turns, previous)
-    lost = [piece for piece in extracted if _is_lost(piece, true)]
-    pieces = [*(Piece(text, Kind.WRITTEN, place=place) for place, text in enumerate(true)), *lost]
+    pieces = [Piece(text, Kind.WRITTEN, place=place) for place, text in enumerate(told)]
+    pieces += [piece for piece in extracted if piece.kind < Kind.WRITTEN or not _is_told(piece.text, told)]
     last_turn = turns[-1].number
     text = await fitted_text(counts.text, pieces, last_turn=last_turn, most_tokens=most_tokens)
     return Summary(last_turn, text, SummaryOrigin.MODEL, now)
@@ -129,11 +132,7 @@ def _true_sentences(written: str, turns: Sequence[Turn], previous: Summary | Non
     ]
 
 
-def _is_lost(piece: Piece, written: Sequence[str]) -> bool:
-    """Return whether the sentences written lack a name or a number of this piece.
-
-    What the user stated has to stand in a single one: its words belong together.
-    """
-    details = facts.details(BEGINNING.sub("", piece.text))
-    texts = written if piece.kind is Kind.STATED else ["\n".join(written)]
-    return not details or not any(all(detail in text for detail in details) for text in texts)
+def _is_told(text: str, told: Sequence[str]) -> bool:
+    """Return whether a single one of the sentences told has all the names and numbers of the text, if any."""
+    details = facts.details(BEGINNING.sub("", text))
+    return bool(details) and any(all(detail in sentence for detail in details) for sentence in told)

@@ -109,7 +109,7 @@ class TurnStore:
             if kept is None:
                 return None
             if kept.request_digest != request_digest:
-                raise _key_reused(key)
+                raise _key_reused()
             return with_sources(connection, [turn_row(connection, kept.turn_id)])[0]
 
     def set_sources(self, turn_id: str, shown: Sequence[Source]) -> None:
@@ -264,7 +264,7 @@ def _keep_key(connection: Connection, key: str, request_digest: str, turn: Turn)
     forgotten = question_keys.c.kept_at <= turn.asked_at - KEY_KEPT
     connection.execute(delete(question_keys).where(forgotten))
     if connection.scalar(select(question_keys.c.key).where(question_keys.c.key == key)) is not None:
-        raise _key_reused(key)
+        raise _key_reused()
     connection.execute(
         insert(question_keys).values(
             key=key, request_digest=request_digest, turn_id=turn.id, kept_at=turn.asked_at
@@ -272,8 +272,8 @@ def _keep_key(connection: Connection, key: str, request_digest: str, turn: Turn)
     )
 
 
-def _key_reused(key: str) -> KeyReused:
+def _key_reused() -> KeyReused:
     return KeyReused(
-        f"The Idempotency-Key {key!r} was given to another question.",
+        "This Idempotency-Key was given to another question.",
         hint="A key names one request: send a new one with each new question.",
     )

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from coding_assistant.cli.ask import ask
+from coding_assistant.cli.backup import backup, restore
 from coding_assistant.cli.chat import chat
 from coding_assistant.cli.conversations import conversations
 from coding_assistant.cli.doctor import doctor
@@ -61,6 +62,8 @@ for command in (ask, chat, search, index, serve):
     app.command()(command)
 app.add_typer(conversations, name="conversations")
 app.add_typer(models, name="models")
+app.command()(backup)
+app.command()(restore)
 app.command()(doctor)
 app.command()(version)
 

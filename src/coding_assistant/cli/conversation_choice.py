@@ -11,8 +11,8 @@ _FULL_DIGITS = 32
 _PREFIX = re.compile(r"[0-9a-f]{4,32}")
 
 
-def find_conversation(connection: Connection, typed: str) -> ConversationView:
-    """Return the conversation with this id, or the only one whose id begins so."""
+def find_conversation(connection: Connection, typed: str, *, also_deleted: bool = False) -> ConversationView:
+    """Return the conversation with this id, or the only one whose id begins so; perhaps one in the trash."""
     prefix = typed.strip().lower()
     if not _PREFIX.fullmatch(prefix):
         raise InvalidRequest(
@@ -20,14 +20,16 @@ def find_conversation(connection: Connection, typed: str) -> ConversationView:
             hint="An id has 32 hexadecimal digits, of which 4 or more are enough: see"
             " `coding-assistant conversations list`.",
         )
-    if len(prefix) == _FULL_DIGITS:
+    if len(prefix) == _FULL_DIGITS and not also_deleted:
         return connection.bridge.run(connection.calls.conversation(prefix))
     known = connection.bridge.run(connection.calls.conversations())
+    if also_deleted:
+        known += connection.bridge.run(connection.calls.conversations(deleted=True))
     found = [each for each in known if each.conversation_id.startswith(prefix)]
     if not found:
         raise ConversationNotFound(
             f"No conversation's id begins with {prefix}.",
-            hint="See `coding-assistant conversations list --all`.",
+            hint=f"See `coding-assistant conversations list --all{' --deleted' if also_deleted else ''}`.",
         )
     if len(found) > 1:
         ids = ", ".join(each.conversation_id[: max(SHORT_ID, len(prefix) + 4)] for each in found[:5])

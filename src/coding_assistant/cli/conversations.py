@@ -1,4 +1,4 @@
-"""``conversations``: look at, find, rename, delete and export what was said."""
+"""``conversations``: look at, find, change, delete, restore, export and import what was said."""
 
 from contextlib import AbstractContextManager
 from enum import StrEnum
@@ -12,11 +12,18 @@ from coding_assistant.cli.conversation_choice import find_conversation
 from coding_assistant.cli.options import JsonOption, ProjectOption, chosen_folder, read_settings
 from coding_assistant.cli.rendering import SHORT_ID, count, message_lines
 from coding_assistant.cli.screen import Screen, Span, one_line, standard_error, standard_output
-from coding_assistant.contract import ConversationPatch, ConversationView
+from coding_assistant.contract import (
+    MAX_IMPORT_BYTES,
+    ConversationPatch,
+    ConversationView,
+    FoundMessageView,
+)
 from coding_assistant.errors import InvalidRequest
 from coding_assistant.project.walk import open_root
 
-conversations = typer.Typer(help="List, show, search, rename, delete, export.", no_args_is_help=True)
+conversations = typer.Typer(
+    help="List, show, search, rename, pin, archive, delete, restore, export, import.", no_args_is_help=True
+)
 
 IdArgument = Annotated[
     str, typer.Argument(metavar="ID", help="The conversation's id; 4 digits of it may do.")
@@ -42,6 +49,10 @@ def list_conversations(
     *,
     project: ProjectOption = None,
     every: Annotated[bool, typer.Option("--all", help="Those about every folder.")] = False,
+    archived: Annotated[bool, typer.Option("--archived", help="Those that are archived.")] = False,
+    deleted: Annotated[
+        bool, typer.Option("--deleted", help="Those in the trash, which `restore` brings back.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """List the conversations about this folder, the latest first."""
@@ -50,7 +61,8 @@ def list_conversations(
         calls, bridge = connection.calls, connection.bridge
         about = None if every else _known_project(connection, chosen_folder(project))
         # A folder that was never asked about has none, and listing does not make it known.
-        found = bridge.run(calls.conversations(project=about)) if every or about else []
+        listed = calls.conversations(project=about, archived=None if deleted else archived, deleted=deleted)
+        found = bridge.run(listed) if every or about else []
     _print_list(output, side, found, as_json=as_json)
     if not found and not every:
         side.line(Span("--all lists those about every folder.", "dim"))
@@ -58,15 +70,23 @@ def list_conversations(
 
 @conversations.command()
 def search(
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="What a title or a message holds.")],
+    words: Annotated[
+        list[str], typer.Argument(metavar="WORDS", help="Each stands for all words that begin with it.")
+    ],
     *,
+    limit: Annotated[int, typer.Option("-n", min=1, max=100, help="At most so many.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
-    """Find conversations by what was said, about whatever folder."""
+    """Find what was said, about whatever folder: the messages that hold all words."""
     output, side = standard_output(), standard_error()
     with _connected(side) as connection:
-        found = connection.bridge.run(connection.calls.conversations(containing=text))
-    _print_list(output, side, found, as_json=as_json)
+        found = connection.bridge.run(connection.calls.search_messages(" ".join(words), limit=limit))
+    if as_json:
+        output.json([each.model_dump(mode="json") for each in found])
+    elif not found:
+        side.line("No message found.")
+    for each in () if as_json else found:
+        _print_found(output, each)
 
 
 @conversations.command()
@@ -99,30 +119,66 @@ def rename(
     conversation: IdArgument, title: Annotated[str, typer.Argument(metavar="TITLE", help="The new title.")]
 ) -> None:
     """Give a conversation another title."""
-    output, side = standard_output(), standard_error()
-    with _connected(side) as connection:
-        found = find_conversation(connection, conversation)
-        patch = ConversationPatch(title=title)
-        call = connection.calls.change_conversation(found.conversation_id, patch)
-        changed = connection.bridge.run(call)
-    output.line(f"{changed.conversation_id[:SHORT_ID]}  {changed.title}")
+    _change(conversation, ConversationPatch(title=title))
+
+
+@conversations.command()
+def pin(conversation: IdArgument) -> None:
+    """Have a conversation listed before the others."""
+    _change(conversation, ConversationPatch(pinned=True))
+
+
+@conversations.command()
+def unpin(conversation: IdArgument) -> None:
+    """Have a conversation listed among the others again."""
+    _change(conversation, ConversationPatch(pinned=False))
+
+
+@conversations.command()
+def archive(conversation: IdArgument) -> None:
+    """Take a conversation off the list; `list --archived` shows it."""
+    _change(conversation, ConversationPatch(archived=True))
+
+
+@conversations.command()
+def unarchive(conversation: IdArgument) -> None:
+    """Put a conversation back on the list."""
+    _change(conversation, ConversationPatch(archived=False))
 
 
 @conversations.command()
 def delete(
     conversation: IdArgument,
     *,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    permanently: Annotated[
+        bool, typer.Option("--permanently", help="For good and at once, also from the trash.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before it is for good.")] = False,
 ) -> None:
-    """Delete a conversation and everything in it, for good."""
+    """Delete a conversation and everything in it; for 30 days it can be restored."""
     output, side = standard_output(), standard_error()
     with _connected(side) as connection:
-        found = find_conversation(connection, conversation)
-        if not yes and not _confirmed(side, found):
+        found = find_conversation(connection, conversation, also_deleted=permanently)
+        if permanently and not yes and not _confirmed(side, found):
             output.line("Nothing was deleted.")
             return
-        connection.bridge.run(connection.calls.delete_conversation(found.conversation_id))
-    output.line(f"Deleted {found.conversation_id[:SHORT_ID]}  {found.title}")
+        connection.bridge.run(
+            connection.calls.delete_conversation(found.conversation_id, permanently=permanently)
+        )
+    short = found.conversation_id[:SHORT_ID]
+    output.line(f"Deleted {short}  {found.title}")
+    if not permanently:
+        output.line(Span(f"Undo: coding-assistant conversations restore {short}", "dim"))
+
+
+@conversations.command()
+def restore(conversation: IdArgument) -> None:
+    """Bring a deleted conversation back; `list --deleted` shows those that can be."""
+    output, side = standard_output(), standard_error()
+    with _connected(side) as connection:
+        found = find_conversation(connection, conversation, also_deleted=True)
+        restored = connection.bridge.run(connection.calls.restore_conversation(found.conversation_id))
+    output.line(f"Restored {restored.conversation_id[:SHORT_ID]}  {restored.title}")
 
 
 @conversations.command()
@@ -153,6 +209,42 @@ def export(
             f"{file} cannot be written: {error.strerror}.", hint="Name a file that is not there yet."
         ) from error
     side.line(f"Written to {file}")
+
+
+@conversations.command("import")
+def import_conversation(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `export --format json` has written.")],
+    *,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Keep it beside the one that is here already.")
+    ] = False,
+) -> None:
+    """Read an exported conversation in again, to look at it or to go on with it."""
+    output, side = standard_output(), standard_error()
+    document = _read_import(file)
+    with _connected(side) as connection:
+        added = connection.bridge.run(connection.calls.import_conversation(document, as_copy=copy))
+    output.line(f"Imported {added.conversation_id[:SHORT_ID]}  {added.title}")
+
+
+def _read_import(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            document = opened.read(MAX_IMPORT_BYTES + 1)
+    except OSError as error:
+        raise InvalidRequest(f"{file} cannot be read: {error.strerror}.", hint="Name an export.") from error
+    if len(document) > MAX_IMPORT_BYTES:
+        raise InvalidRequest(f"{file} is larger than {MAX_IMPORT_BYTES:,} bytes.", hint="Name an export.")
+    return document
+
+
+def _change(conversation: str, patch: ConversationPatch) -> None:
+    output, side = standard_output(), standard_error()
+    with _connected(side) as connection:
+        found = find_conversation(connection, conversation)
+        call = connection.calls.change_conversation(found.conversation_id, patch)
+        changed = connection.bridge.run(call)
+    output.line(f"{changed.conversation_id[:SHORT_ID]}  {changed.title}{_marks(changed)}")
 
 
 def _known_project(connection: Connection, folder: Path) -> str | None:
@@ -187,7 +279,20 @@ def _print_list(output: Screen, side: Screen, found: list[ConversationView], *, 
                 each.conversation_id[:SHORT_ID],
                 each.last_updated.astimezone().strftime("%Y-%m-%d %H:%M"),
                 f"{count(each.message_count, 'message'):>12}",
-                one_line(each.title, width=_TITLE_CELLS) + (" (pinned)" if each.pinned else ""),
+                one_line(each.title, width=_TITLE_CELLS) + _marks(each),
             )
             for each in found
         )
+
+
+def _print_found(output: Screen, found: FoundMessageView) -> None:
+    when = found.said_at.astimezone().strftime("%Y-%m-%d %H:%M")
+    title = one_line(found.title, width=_TITLE_CELLS)
+    output.line(f"{found.conversation_id[:SHORT_ID]}  {when}  ", Span(title, "bold"))
+    output.line(Span(f"    {found.snippet}", "dim"))
+
+
+def _marks(conversation: ConversationView) -> str:
+    marks = {"pinned": conversation.pinned, "archived": conversation.archived}
+    shown = ", ".join(mark for mark, is_set in marks.items() if is_set)
+    return f" ({shown})" if shown else ""

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -21,7 +22,7 @@ from coding_assistant.cli.options import JsonOption, ProjectOption, chosen_folde
 from coding_assistant.cli.rendering import count, holder_in_words
 from coding_assistant.cli.screen import Screen, Span, standard_output
 from coding_assistant.data_directory import DataDirectory
-from coding_assistant.errors import CodingAssistantError
+from coding_assistant.errors import CodingAssistantError, EngineFailed, NotReady
 from coding_assistant.inference.memory import available_bytes, size_in_words
 from coding_assistant.settings import Settings
 
@@ -31,6 +32,7 @@ _LITTLE_MEMORY = 3_000_000_000
 """The starter model with its context and the program itself take about 2 GB."""
 _LITTLE_DISK = 2_000_000_000
 """The starter model takes 1.1 GB, and twice that while it is put together from its parts."""
+_BUILT_IN = "(The one that is built in needs nothing: CODING_ASSISTANT_EMBEDDER=static)"
 
 
 class Verdict(StrEnum):
@@ -79,6 +81,7 @@ def _examine(project: Path | None) -> Iterator[Finding]:
     yield _guarded("disk", lambda: _disk(settings))
     yield _guarded("data directory", lambda: _data_directory(settings))
     yield _guarded("model", lambda: _model(settings))
+    yield _guarded("embedder", lambda: _embedder(settings))
     yield _guarded("port", lambda: _port(settings))
     yield _guarded("index", lambda: _index(settings, chosen_folder(project)))
 
@@ -180,6 +183,21 @@ def _model(settings: Settings) -> Finding:
     others = [spec.name for spec in catalog.specs if spec.name != chosen.name and catalog.file_of(spec)]
     also = f"; also here: {', '.join(others)}" if others else ""
     return Finding("model", Verdict.OK, f"{chosen.name}, {size_in_words(header.file_bytes)}{also}")
+
+
+def _embedder(settings: Settings) -> Finding:
+    from coding_assistant.assistant import make_embedder  # noqa: PLC0415  -- as in _model
+
+    try:
+        embedder = make_embedder(settings)
+        if embedder is None:
+            return Finding("embedder", Verdict.OK, "none: code is found by words alone")
+        with closing(embedder):
+            dimensions = embedder.embed_query("word").size  # loads its model
+    except (EngineFailed, NotReady) as error:
+        advice = " ".join(filter(None, (error.hint, _BUILT_IN)))
+        return Finding("embedder", Verdict.FAIL, error.message, advice)
+    return Finding("embedder", Verdict.OK, f"{settings.embedder} loads, {dimensions} dimensions")
 
 
 def _port(settings: Settings) -> Finding:

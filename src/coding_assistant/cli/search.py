@@ -17,7 +17,7 @@ from coding_assistant.contract import HitView, IndexingEvent, IndexReport
 from coding_assistant.domain import SearchMode, SkipReason
 from coding_assistant.errors import IndexMissing, InvalidRequest
 from coding_assistant.index.known_files import FileProblem
-from coding_assistant.settings import Settings
+from coding_assistant.settings import NO_EMBEDDER, Settings
 
 _PREVIEW_LINES = 3
 _MOST_RESULTS = 100
@@ -45,7 +45,9 @@ class OpenFolder:
     """A folder's code; ``state`` is None before its first index."""
 
     root: Path
+    embedder: str
     state: IndexState | None
+    count_with_vectors: Callable[[], Awaitable[int]]
     problems: Callable[[], Awaitable[list[FileProblem]]]
     begin_watching: Callable[[], Awaitable[None]]
     next_change: Callable[[], AsyncGenerator[None, None]]
@@ -75,7 +77,9 @@ def search(
     with bridge() as crossing, open_folder(settings, chosen_folder(project), crossing) as folder:
         if folder.state is None:
             _update(crossing, folder, side)
-        hits = crossing.run(folder.search(query, limit, mode))
+        with progress_line(side) as bar:
+            bar.show("Searching")
+            hits = crossing.run(folder.search(query, limit, mode))
     if as_json:
         for hit in hits:
             output.json(hit.model_dump(mode="json"), indent=None)
@@ -148,7 +152,9 @@ def open_folder(settings: Settings, folder: Path, crossing: Bridge) -> Iterator[
         skipped = {str(reason): number for reason, number in counts.skipped.items()} if counts else {}
         yield OpenFolder(
             root=code.root,
+            embedder=settings.embedder,
             state=IndexState(counts.files, counts.chunks, skipped, counts.degraded) if counts else None,
+            count_with_vectors=code.count_with_vectors,
             problems=code.problems,
             begin_watching=lambda: code.begin_watching(unheeded=[settings.home]),
             next_change=lambda: next_change(code),
@@ -208,6 +214,7 @@ def _print_state(output: Screen, folder: OpenFolder, crossing: Bridge, *, as_jso
     if state is None:
         raise IndexMissing(f"{folder.root} has no index yet.", hint="Make it: coding-assistant index")
     problems = crossing.run(folder.problems())
+    embedded = crossing.run(folder.count_with_vectors())
     if as_json:
         output.json(
             {
@@ -216,6 +223,8 @@ def _print_state(output: Screen, folder: OpenFolder, crossing: Bridge, *, as_jso
                 "chunks": state.chunks,
                 "skipped": state.skipped,
                 "degraded": state.degraded,
+                "embedder": folder.embedder,
+                "embedded": embedded,
                 "problems": [
                     {"path": str(each.path), "reason": each.reason or "degraded"} for each in problems
                 ],
@@ -223,6 +232,10 @@ def _print_state(output: Screen, folder: OpenFolder, crossing: Bridge, *, as_jso
         )
         return
     output.line(f"{folder.root}: {count(state.files, 'file')}, {count(state.chunks, 'chunk')}")
+    if folder.embedder == NO_EMBEDDER:
+        output.line("vectors: none, words only")
+    else:
+        output.line(f"vectors: {folder.embedder}, {embedded:,} of {count(state.chunks, 'chunk')}")
     _print_skipped(output, state.skipped)
     _print_problems(output, problems)
 

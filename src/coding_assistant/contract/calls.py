@@ -9,6 +9,7 @@ from coding_assistant.contract.responses import (
     ChatContextResponse,
     ChatHistoryResponse,
     ConversationView,
+    FoundMessageView,
     HitView,
     IndexReport,
     ModelView,
@@ -51,9 +52,21 @@ class AssistantCalls(Protocol):
         ...
 
     async def conversations(
-        self, *, project: str | None = None, containing: str | None = None
+        self,
+        *,
+        project: str | None = None,
+        containing: str | None = None,
+        archived: bool | None = None,
+        deleted: bool = False,
     ) -> list[ConversationView]:
-        """Return conversations, newest first; ``containing`` looks into titles and messages."""
+        """Return conversations, newest first; ``containing`` looks into titles and messages.
+
+        ``archived`` keeps those that are, or are not; ``deleted`` asks for those in the trash alone.
+        """
+        ...
+
+    async def search_messages(self, query: str, *, limit: int = 20) -> list[FoundMessageView]:
+        """Return the messages that hold all words, the best first."""
         ...
 
     async def conversation(self, conversation_id: str) -> ConversationView:
@@ -74,10 +87,21 @@ class AssistantCalls(Protocol):
         """Rename, pin or archive."""
         ...
 
-    async def delete_conversation(self, conversation_id: str) -> None:
-        """Delete a conversation and all that belongs to it."""
+    async def delete_conversation(self, conversation_id: str, *, permanently: bool = False) -> None:
+        """Delete a conversation; unless ``permanently``, it can be restored for 30 days."""
+        ...
+
+    async def restore_conversation(self, conversation_id: str) -> ConversationView:
+        """Undo a deletion."""
         ...
 
     async def export_conversation(self, conversation_id: str, *, form: Literal["md", "json"]) -> str:
         """Return the whole conversation as Markdown or JSON."""
+        ...
+
+    async def import_conversation(self, document: bytes, *, as_copy: bool = False) -> ConversationView:
+        """Keep a conversation that was exported as JSON.
+
+        Raises ``AlreadyImported`` for one that is here, unless it is to be kept ``as_copy``.
+        """
         ...

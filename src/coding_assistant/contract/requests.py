@@ -10,7 +10,16 @@ from coding_assistant.errors import InvalidText
 MAX_QUESTION_CHARACTERS = 32_000
 """About 8,000 tokens: longer than any context in the catalog can hold beside an answer."""
 
+MAX_QUERY_CHARACTERS = 2_000
+"""Of a search, whose words and names are few."""
+
 MAX_NAME_CHARACTERS = 200
+
+MAX_KEY_CHARACTERS = 255
+"""Of an ``Idempotency-Key``: what the database keeps."""
+
+MAX_IMPORT_BYTES = 32 * 1024 * 1024
+"""Of a conversation: some thousand turns. A turn with twelve sources, each cited, takes about 30 kB."""
 
 
 def normalise_text(text: str, *, what: str, limit: int) -> str:
@@ -34,6 +43,11 @@ def normalise_text(text: str, *, what: str, limit: int) -> str:
     return normalised
 
 
+def normalise_query(text: str) -> str:
+    """Return what is to be searched for as ``normalise_text`` does, whoever asks."""
+    return normalise_text(text, what="query", limit=MAX_QUERY_CHARACTERS)
+
+
 def _question(text: str) -> str:
     return normalise_text(text, what="question", limit=MAX_QUESTION_CHARACTERS)
 
@@ -43,7 +57,9 @@ def _name(text: str) -> str:
 
 
 Question: TypeAlias = Annotated[str, AfterValidator(_question)]
+SearchQuery: TypeAlias = Annotated[str, AfterValidator(normalise_query)]
 Name: TypeAlias = Annotated[str, AfterValidator(_name)]
+IdempotencyKey: TypeAlias = Annotated[str, Field(pattern=rf"^[\x21-\x7e]{{1,{MAX_KEY_CHARACTERS}}}$")]
 Identifier: TypeAlias = Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
 
 
@@ -68,6 +84,18 @@ class QueryRequest(Request):
     max_tokens: int | None = Field(default=None, ge=1, le=32_768, description="At most so long an answer.")
     temperature: float | None = Field(default=None, ge=0.0, le=2.0)
     top_p: float | None = Field(default=None, gt=0.0, le=1.0)
+
+
+class PrefetchRequest(Request):
+    """What is being typed, so that the model can read ahead."""
+
+    text: Question = Field(description="As much of the question as there is.")
+    conversation_id: Identifier | None = Field(
+        default=None, description="The conversation that it will be asked in; none: a new one."
+    )
+    project: Name | None = Field(
+        default=None, description="A project's id or name; none takes the conversation's or the default one."
+    )
 
 
 class ProjectRequest(Request):

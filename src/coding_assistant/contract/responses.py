@@ -7,7 +7,15 @@ from typing import Literal
 from pydantic import Field
 
 from coding_assistant import domain
-from coding_assistant.contract.views import CitationView, ReceiptView, Response, SourceView, TimingsView
+from coding_assistant.contract.views import (
+    CitationView,
+    ForecastView,
+    ReceiptView,
+    Response,
+    SourceView,
+    SummaryView,
+    TimingsView,
+)
 from coding_assistant.index.known_files import Counts
 
 
@@ -73,6 +81,40 @@ class ChatHistoryResponse(Response):
     conversation_id: str
     messages: list[MessageView]
     total_count: int
+    summaries: list[SummaryView] = Field(
+        default_factory=list,
+        description="What the model reads in place of older turns; the last one is in use. Nothing is lost:"
+        " the turns are among the messages.",
+    )
+
+
+class FoundMessageView(Response):
+    """A message that a search found, or a conversation whose title it found."""
+
+    conversation_id: str
+    project_id: str
+    title: str
+    message_id: str | None = Field(description="Null: the words are in the conversation's title.")
+    role: Literal["user", "assistant"] | None
+    said_at: datetime
+    snippet: str = Field(description="The part around the words, on one line.")
+
+    @classmethod
+    def of(cls, found: domain.FoundMessage) -> "FoundMessageView":
+        """View what was found."""
+        is_answer = found.role is domain.Role.ASSISTANT
+        message_id = None
+        if found.turn_id is not None:
+            message_id = (answer_message_id if is_answer else question_message_id)(found.turn_id)
+        return cls(
+            conversation_id=found.conversation_id,
+            project_id=found.project_id,
+            title=found.title,
+            message_id=message_id,
+            role=None if message_id is None else "assistant" if is_answer else "user",
+            said_at=found.said_at,
+            snippet=found.snippet,
+        )
 
 
 class ChatContextResponse(Response):
@@ -86,7 +128,13 @@ class ChatContextResponse(Response):
     last_response: str | None
     created_at: datetime
     last_updated: datetime
-    receipt: ReceiptView | None
+    receipt: ReceiptView | None = Field(description="What the model read for the last answer.")
+    next: ForecastView | None = Field(
+        default=None, description="What the next question finds; null while no model is chosen."
+    )
+    summary: SummaryView | None = Field(
+        default=None, description="What the model reads in place of the older turns; null: it reads them all."
+    )
 
 
 class HistoryClearedResponse(Response):
@@ -127,6 +175,9 @@ class ConversationView(Response):
     pinned: bool
     archived: bool
     message_count: int
+    deleted_at: datetime | None = Field(
+        default=None, description="Null but in the trash, where it can be restored for 30 days."
+    )
 
     @classmethod
     def of(cls, conversation: domain.Conversation) -> "ConversationView":
@@ -141,6 +192,7 @@ class ConversationView(Response):
             pinned=conversation.pinned,
             archived=conversation.archived,
             message_count=2 * conversation.turn_count,
+            deleted_at=conversation.deleted_at,
         )
 
 
@@ -194,9 +246,13 @@ class ProjectView(Response):
     files: int
     chunks: int
     skipped: dict[str, int]
+    embedder: str = Field(description="What finds code by meaning, as in the settings; `none`: words only.")
+    embedded: int = Field(description="How many of the chunks have a vector of this embedder.")
 
     @classmethod
-    def of(cls, project: domain.Project, counts: Counts | None) -> "ProjectView":
+    def of(
+        cls, project: domain.Project, counts: Counts | None, *, embedder: str, embedded: int
+    ) -> "ProjectView":
         """View a project; ``counts`` is None while it has no index."""
         return cls(
             id=project.id,
@@ -206,6 +262,8 @@ class ProjectView(Response):
             files=counts.files if counts else 0,
             chunks=counts.chunks if counts else 0,
             skipped={str(reason): count for reason, count in counts.skipped.items()} if counts else {},
+            embedder=embedder,
+            embedded=embedded,
         )
 
 

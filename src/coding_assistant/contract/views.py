@@ -1,5 +1,7 @@
 """The parts that responses are made of: views of the domain's values."""
 
+from datetime import datetime
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from coding_assistant import domain
@@ -116,6 +118,37 @@ class ReceiptView(Response):
             cached=receipt.cached,
             new=receipt.new,
             freshness=receipt.freshness,
+        )
+
+
+class ForecastView(Response):
+    """What the next question finds, in tokens."""
+
+    limit: int
+    reserved: int
+    held: int = Field(description="What the conversation takes before the question.")
+    room: int = Field(description="What the question and its sources may take before it is compacted.")
+    exact: bool = Field(description="Whether `held` was counted by the model; otherwise it is estimated.")
+    cached: int | None = Field(description="How much of it the model has read already; null: not known.")
+    compaction_near: bool = Field(description="Whether older turns are about to be summarised.")
+
+
+class SummaryView(Response):
+    """What the model reads in place of a conversation's older turns."""
+
+    last_turn: int = Field(description="The number of the last turn that it stands for.")
+    text: str
+    origin: domain.SummaryOrigin
+    made_at: datetime
+
+    @classmethod
+    def of(cls, summary: domain.Summary) -> "SummaryView":
+        """View a summary."""
+        return cls(
+            last_turn=summary.last_turn,
+            text=summary.text,
+            origin=summary.origin,
+            made_at=summary.made_at,
         )
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from coding_assistant.domain.code import Chunk
-from coding_assistant.domain.models import Finish
+from coding_assistant.domain.models import Finish, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,3 +172,16 @@ class Conversation:
     turn_count: int = 0
     primer: str = ""
     deleted_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundMessage:
+    """A message that holds what was sought; without ``turn_id`` and ``role``, it is a title."""
+
+    conversation_id: str
+    project_id: str
+    title: str
+    turn_id: str | None
+    role: Role | None
+    said_at: datetime
+    snippet: str

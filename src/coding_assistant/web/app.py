@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
 from coding_assistant.assistant import AsyncAssistant
+from coding_assistant.contract import MAX_IMPORT_BYTES
 from coding_assistant.web.guard import Guard
 from coding_assistant.web.openapi import REFUSALS, operation_id, referenced_schemas
 from coding_assistant.web.problems import UnexpectedErrors, answer_with_problems
@@ -83,5 +84,7 @@ def create_app(assistant: AsyncAssistant, *, allowed_hosts: Collection[str] = ()
         app.include_router(router)
     app.add_middleware(UnexpectedErrors)
     app.add_middleware(EndsWithServer)
-    app.add_middleware(Guard, allowed_hosts=allowed_hosts)  # the last added is the first to see a request
+    app.add_middleware(  # the last added is the first to see a request
+        Guard, allowed_hosts=allowed_hosts, body_bytes={conversations.IMPORT_PATH: MAX_IMPORT_BYTES}
+    )
     return app

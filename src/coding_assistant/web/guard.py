@@ -3,12 +3,13 @@
 A page in the same browser can reach a loopback address. So a request must name this server as its
 host (a rebound name does not), must not come from another origin, and must carry JSON if it carries
 anything, which a foreign page cannot send without asking first. There is no CORS: the answer to asking
-is no. The guard knows no route, looks at no path, and so can forget none.
+is no. The guard knows no route, and so can forget none; paths count only for how long a body may be.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from types import MappingProxyType
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -64,23 +65,33 @@ _NOT_JSON = Refusal(
     "The body is not announced as JSON.",
     "Send it with the header Content-Type: application/json.",
 )
-_TOO_LARGE = Refusal(
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    "body_too_large",
-    f"The body is larger than {MAX_BODY_BYTES:,} bytes.",
-    "Ask a shorter question.",
-)
+
+
+def _too_large(most_bytes: int) -> Refusal:
+    return Refusal(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "body_too_large",
+        f"The body is larger than {most_bytes:,} bytes.",
+        "Send less.",
+    )
 
 
 class Guard:
     """Serve this machine's own programs and pages, refuse all others, and label every answer.
 
     ``allowed_hosts`` are further values of the Host header, port included, such as a tunnel's other end.
+    ``body_bytes`` are the bounds of bodies for the paths that take longer ones.
     """
 
-    def __init__(self, app: ASGIApp, allowed_hosts: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        allowed_hosts: Collection[str] = (),
+        body_bytes: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         self._app = app
         self._allowed_hosts = frozenset(host.lower() for host in allowed_hosts)
+        self._body_bytes = body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it."""
@@ -93,13 +104,14 @@ class Guard:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        refusal = self._foreign(scope, headers) or _unfit(headers)
+        most_bytes = self._body_bytes.get(scope["path"], MAX_BODY_BYTES)
+        refusal = self._foreign(scope, headers) or _unfit(headers, most_bytes=most_bytes)
         if refusal is None:
-            body = await _read_body(receive)
+            body = await _read_body(receive, most_bytes=most_bytes)
             if body is not None:
                 await self._app(scope, _replayed(body, receive), send)
                 return
-            refusal = _TOO_LARGE
+            refusal = _too_large(most_bytes)
         response = problem_response(
             scope,
             refusal.status,
@@ -136,18 +148,18 @@ def own_hosts(scope: Scope) -> set[str]:
     return named | set(LOOPBACK_NAMES) if is_default_port else named
 
 
-def _unfit(headers: Headers) -> Refusal | None:
+def _unfit(headers: Headers, *, most_bytes: int) -> Refusal | None:
     """Return what is wrong with the body as the headers announce it."""
     length = headers.get("content-length", "0")
-    if not length.isdecimal() or int(length[:20]) > MAX_BODY_BYTES:
-        return _TOO_LARGE
+    if not length.isdecimal() or int(length[:20]) > most_bytes:
+        return _too_large(most_bytes)
     has_body = int(length) > 0 or "transfer-encoding" in headers
     types = headers.getlist("content-type")
     is_json = [each.partition(";")[0].strip().lower() for each in types] == ["application/json"]
     return _NOT_JSON if has_body and not is_json else None
 
 
-async def _read_body(receive: Receive) -> bytes | None:
+async def _read_body(receive: Receive, *, most_bytes: int) -> bytes | None:
     """Return the whole body, or None as soon as it is longer than it may be.
 
     The length is counted while it comes in, for a chunked body does not announce it.
@@ -158,7 +170,7 @@ async def _read_body(receive: Receive) -> bytes | None:
         if message["type"] == "http.disconnect":
             return bytes(body)
         body += message.get("body", b"")
-        if len(body) > MAX_BODY_BYTES:
+        if len(body) > most_bytes:
             return None
         if not message.get("more_body", False):
             return bytes(body)

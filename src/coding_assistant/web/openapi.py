@@ -61,9 +61,18 @@ EXPORTED: Description = {
     "content": {"text/markdown": {"schema": {"type": "string"}}, "application/json": {"schema": {}}},
 }
 
+IMPORTED: dict[str, object] = {
+    "requestBody": {
+        "required": True,
+        "description": "A conversation as `GET /chat/conversation/{id}/export?format=json` returns it, of at"
+        " most 32 MiB.",
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    }
+}
+
 REFUSALS: Responses = {
     403: _problem("A page of another origin asks."),
-    413: _problem("The body is larger than 1 MiB."),
+    413: _problem("The body is larger than 1 MiB (of an import: 32 MiB)."),
     415: _problem("The body is not announced as JSON."),
     421: _problem("The Host header names another server."),
     422: _problem("A field or a text is not as it should be."),
@@ -79,7 +88,7 @@ def refusals(*statuses: int) -> Responses:
 
 _MEANINGS = {
     404: "An id or a name is unknown.",
-    409: "The conversation is busy, or belongs elsewhere.",
+    409: "The conversation is busy, belongs elsewhere, or is here already.",
     503: "Not ready: no model, no memory, or every slot taken; then `Retry-After` says when to come back.",
     507: "The disk is full.",
 }

@@ -130,6 +130,28 @@ def test_accents_make_no_difference(store: ConversationStore) -> None:
     assert len(store.messages.find("où café", limit=10)) == 1
 
 
+@pytest.mark.parametrize(
+    "said_words",
+    [
+        "Wo läuft das Überprüfen? İstanbul",
+        "Где проверяется Ёжик, й?",
+        "Πού ελέγχεται;",
+        "세션은 언제 만료되나요",
+        "セッションが期限切れになる",
+        "会话何时过期",
+        "सत्र कब समाप्त होता है",
+        "متى تنتهي الجلسة",
+        "\u0065\u0301tat",  # decomposed
+    ],
+)
+def test_every_word_is_found_in_every_script(store: ConversationStore, said_words: str) -> None:
+    talk(store, begin(store), "?", said_words)
+    for word in words_of(said_words):
+        assert len(store.messages.find(word, limit=5)) == 1, word
+    assert len(store.messages.find(said_words, limit=5)) == 1
+    assert len(store.messages.find(said_words.upper(), limit=5)) == 1
+
+
 def test_a_message_about_nothing_else_comes_before_one_that_mentions_it(store: ConversationStore) -> None:
     conversation = begin(store)
     for _ in range(5):
@@ -164,7 +186,7 @@ def test_a_database_from_before_the_index_can_be_searched(tmp_path: Path) -> Non
         assert len(store.messages.find("pays", limit=1)) == 1
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(st.text(max_size=40), min_size=1, max_size=4), query=st.text(max_size=12))
 def test_no_query_fails_and_none_finds_what_does_not_hold_it(
     store: ConversationStore, texts: list[str], query: str

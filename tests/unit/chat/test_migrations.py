@@ -1,3 +1,4 @@
+from contextlib import closing
 from pathlib import Path, PurePosixPath
 
 import alembic.command
@@ -8,6 +9,7 @@ from sqlalchemy import Engine, insert, select
 
 from coding_assistant.chat.migrations import MIGRATIONS
 from coding_assistant.chat.records import source_from, source_values
+from coding_assistant.chat.store import ConversationStore
 from coding_assistant.chat.tables import metadata, sources
 from coding_assistant.database import migrate, open_database, reading, writing
 from coding_assistant.domain import Chunk, Source
@@ -70,3 +72,28 @@ def test_sources_from_before_context_was_kept_have_none(tmp_path: Path) -> None:
     with reading(engine) as connection:
         assert [source_from(row) for row in connection.execute(select(sources)).mappings()] == [source]
     engine.dispose()
+
+
+def test_turns_from_before_they_were_numbered_can_be_read_and_found(tmp_path: Path) -> None:
+    file = tmp_path / "old.db"
+    engine = open_database(file)
+    migrate_to(engine, "0002")
+    with writing(engine) as connection:
+        connection.exec_driver_sql("INSERT INTO projects VALUES ('p', '/a', 'a')")
+        connection.exec_driver_sql("INSERT INTO sessions VALUES ('s', 1, '2026-01-01', '2026-01-01')")
+        connection.exec_driver_sql(
+            "INSERT INTO conversations VALUES ('c', 's', 'p', '', 0, 0, 0, 1, '2026-01-01', '2026-01-01')"
+        )
+        for turn in (("t2", 2, "why 2?", "2026-01-02 00:00:00"), ("t1", 1, "why 1?", "2026-01-01 00:00:00")):
+            connection.exec_driver_sql(
+                "INSERT INTO turns (id, number, question, asked_at, conversation_id, model, answer_text,"
+                " failure, finish, finished_at)"
+                " VALUES (?, ?, ?, ?, 'c', 'm', 'Because.', '', 'complete', '2026-01-03 00:00:00')",
+                turn,
+            )
+    engine.dispose()
+    with closing(ConversationStore.open(file)) as store:
+        assert [turn.question for turn in store.turns("c")] == ["why 1?", "why 2?"]
+        assert [turn.answer.tokens for turn in store.turns("c") if turn.answer] == [(), ()]
+        assert [each.turn_id for each in store.messages.find("because", limit=5)] == ["t2", "t1"]
+        assert store.begin_turn("c", "And now?").number == 3

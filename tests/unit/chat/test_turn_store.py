@@ -83,7 +83,7 @@ def test_a_question_is_found_under_its_key_for_a_day(store: ConversationStore, c
 def test_a_key_is_for_one_request(store: ConversationStore) -> None:
     conversation = begin(store)
     store.begin_turn(conversation.id, "Who pays?", idempotency_key="k", request_digest="d")
-    with pytest.raises(KeyReused, match="'k'"):
+    with pytest.raises(KeyReused):
         store.turn_of_key("k", request_digest="another")
     with pytest.raises(KeyReused):
         store.begin_turn(conversation.id, "Who pays?", idempotency_key="k", request_digest="d")

@@ -194,6 +194,16 @@ async def test_takes_a_body_up_to_the_limit(inner: Inner) -> None:
     assert (answer.status, inner.bodies) == (200, [b"".join(body)])
 
 
+async def test_a_path_may_take_longer_bodies_than_the_others(inner: Inner) -> None:
+    guard = Guard(inner, body_bytes={"/import": MAX_BODY_BYTES + 2})
+    headers = [HOST, JSON, ("transfer-encoding", "chunked")]
+    body = [b"x" * MAX_BODY_BYTES, b"y"]
+    for path, more, status in [("/import", [], 200), ("/import", [b"yy"], 413), ("/import/", [], 413)]:
+        answer = await call(guard, scope_of("POST", path, headers), [*body, *more])
+        assert answer.status == status
+    assert inner.bodies == [b"".join(body)]
+
+
 async def test_counts_a_body_that_does_not_say_how_long_it_is(inner: Inner) -> None:
     endless = [b"x" * 65_536] * 100
     answer = await post(inner, JSON, ("transfer-encoding", "chunked"), chunks=endless)

@@ -2,13 +2,15 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Body, Header, Query
 
 from coding_assistant.contract import (
     ChatContextResponse,
     ChatHistoryResponse,
     HistoryClearedResponse,
+    IdempotencyKey,
     Identifier,
+    PrefetchRequest,
     QueryRequest,
     QueryResponse,
 )
@@ -23,15 +25,26 @@ router = APIRouter(prefix="/chat", tags=["chat"])
     "/query", response_model=QueryResponse, responses={200: ANSWER_STREAM, **refusals(404, 409, 503, 507)}
 )
 async def query(
-    request: Annotated[QueryRequest, Body(openapi_examples=QUESTIONS)], assistant: Assistant
+    request: Annotated[QueryRequest, Body(openapi_examples=QUESTIONS)],
+    assistant: Assistant,
+    idempotency_key: Annotated[
+        IdempotencyKey | None,
+        Header(description="Names this request for a day: sent again, it is not asked twice."),
+    ] = None,
 ) -> QueryResponse | EventStream:
     """Ask a question; with `stream`, the answer comes as server-sent events.
 
     An answer goes on, and is kept, when its reader leaves before it is finished.
     """
     if request.stream:
-        return await stream_answer(assistant.ask(request))
-    return await assistant.query(request)
+        return await stream_answer(assistant.ask(request, idempotency_key=idempotency_key or ""))
+    return await assistant.query(request, idempotency_key=idempotency_key or "")
+
+
+@router.post("/prefetch", status_code=202, responses=refusals(404))
+async def prefetch(request: PrefetchRequest, assistant: Assistant) -> None:
+    """Read ahead while a question is typed, if nobody else wants the model; the answer waits for nothing."""
+    await assistant.prefetch(request)
 
 
 @router.get("/history", responses=refusals(404))
@@ -58,5 +71,5 @@ async def clear_history(
 
 @router.get("/context", responses=refusals(404))
 async def context(conversation_id: OfConversation, assistant: Assistant) -> ChatContextResponse:
-    """Return what a conversation holds, in numbers."""
+    """Return what a conversation holds, in numbers, and what its next question finds."""
     return await assistant.context(conversation_id)

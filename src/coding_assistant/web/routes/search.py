@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from coding_assistant.contract import HitView, Name, Question
+from coding_assistant.contract import HitView, Name, SearchQuery
 from coding_assistant.domain import SearchMode
 from coding_assistant.web.dependencies import Assistant
 from coding_assistant.web.openapi import refusals
@@ -14,7 +14,7 @@ router = APIRouter(tags=["search"])
 
 @router.get("/search", responses=refusals(404, 503))
 async def search(
-    q: Annotated[Question, Query(description="What to look for: words, names, a sentence.")],
+    q: Annotated[SearchQuery, Query(description="What to look for: words, names, a sentence.")],
     assistant: Assistant,
     project: Annotated[
         Name | None, Query(description="The project's id or name; none takes the default one.")

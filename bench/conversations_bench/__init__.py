@@ -1,0 +1,1 @@
+"""What bench/conversations.py and bench/endurance.py are made of."""

@@ -1,0 +1,1 @@
+"""The parts of bench/endurance.py, one a module."""

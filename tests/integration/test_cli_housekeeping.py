@@ -1,0 +1,194 @@
+"""Conversations put away, brought back, searched, carried elsewhere and backed up, from the command line."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from coding_assistant.chat.store import ConversationStore
+from coding_assistant.cli.app import run
+from coding_assistant.data_directory import DataDirectory
+from support.kept import begin, talk
+from support.terminal import Ended
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """The command in this process, with a data directory; its other tests start it, which takes a second."""
+
+    home: Path
+    capture: pytest.CaptureFixture[str]
+
+    def run(self, *arguments: str) -> Ended:
+        """Run it to its end."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("CODING_ASSISTANT_HOME", str(self.home))
+            status = run(arguments)
+        written = self.capture.readouterr()
+        return Ended(status, written.out, written.err)
+
+
+@pytest.fixture
+def command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command with a data directory of two conversations about a folder that is gone."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    command = Command(tmp_path / "home", capsys)
+    command.home.mkdir(mode=0o700)
+    with kept(command) as store:
+        talk(store, begin(store), "Who pays at the till?", "The customer.")
+        talk(store, begin(store), "Who counts?", "The clerk counts the till.")
+    return command
+
+
+def kept(command: Command) -> "closing[ConversationStore]":
+    return closing(ConversationStore.open(command.home / "conversations.db"))
+
+
+def ids(command: Command, *options: str) -> dict[str, str]:
+    """Return the ids of what is listed, by title."""
+    ended = command.run("conversations", "list", "--all", "--json", *options)
+    return {each["title"]: each["conversation_id"] for each in json.loads(ended.output)}
+
+
+def test_archived_conversations_are_off_the_list_and_pinned_ones_first(command: Command) -> None:
+    pays, counts = (ids(command)[title] for title in ("Who pays at the till?", "Who counts?"))
+    assert "(pinned)" in command.run("conversations", "pin", pays[:6]).output
+    assert list(ids(command).values()) == [pays, counts]
+    assert "pinned" not in command.run("conversations", "unpin", pays).output
+    assert "(archived)" in command.run("conversations", "archive", counts).output
+    assert list(ids(command).values()) == [pays]
+    assert list(ids(command, "--archived").values()) == [counts]
+    command.run("conversations", "unarchive", counts)
+    assert list(ids(command).values()) == [counts, pays]
+
+
+def test_a_deletion_says_how_to_undo_it(command: Command) -> None:
+    pays = ids(command)["Who pays at the till?"]
+    deleted = command.run("conversations", "delete", pays[:6])
+    assert deleted.status == 0
+    undo = re.search(r"Undo: coding-assistant (conversations restore [0-9a-f]+)", deleted.output)
+    assert undo is not None
+    assert command.run("conversations", "show", pays[:6]).status == 1
+    assert list(ids(command, "--deleted").values()) == [pays]
+    restored = command.run(*undo[1].split())
+    assert (restored.status, restored.output) == (0, f"Restored {pays[:8]}  Who pays at the till?\n")
+    assert pays in ids(command).values()
+    command.run("conversations", "delete", pays)
+    assert command.run("conversations", "delete", pays[:6], "--permanently", "--yes").status == 0
+    assert command.run("conversations", "restore", pays[:6]).status == 1
+
+
+def test_messages_are_found_by_their_words(command: Command) -> None:
+    found = command.run("conversations", "search", "COUNT", "till")
+    assert re.fullmatch(
+        r"[0-9a-f]{8}  \d{4}-\d\d-\d\d \d\d:\d\d  Who counts\?\n    The clerk counts the till\.\n",
+        found.output,
+    )
+    assert len(json.loads(command.run("conversations", "search", "till", "--json").output)) == 2
+    assert len(json.loads(command.run("conversations", "search", "till", "-n", "1", "--json").output)) == 1
+    nothing = command.run("conversations", "search", "zebra")
+    assert (nothing.status, nothing.output, nothing.side) == (0, "", "No message found.\n")
+
+
+def test_an_export_can_be_imported(command: Command, tmp_path: Path) -> None:
+    pays = ids(command)["Who pays at the till?"]
+    file = tmp_path / "pays.json"
+    assert command.run("conversations", "export", pays, "-f", "json", "-o", str(file)).status == 0
+    again = command.run("conversations", "import", str(file))
+    assert (again.status, again.output) == (1, "")
+    assert "--copy" in again.side
+    assert command.run("conversations", "import", str(file), "--copy").status == 0
+    elsewhere = Command(tmp_path / "elsewhere", command.capture)
+    assert elsewhere.run("conversations", "import", str(file)).output == (
+        f"Imported {pays[:8]}  Who pays at the till?\n"
+    )
+    assert "The customer." in elsewhere.run("conversations", "show", pays[:6]).output
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", b"\xff"])
+def test_what_is_no_export_is_a_sentence(command: Command, tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "x.json"
+    if content is not None:
+        file.write_bytes(content)
+    ended = command.run("conversations", "import", str(file))
+    assert (ended.status, ended.output) == (2, "")
+    assert ended.side.startswith("error: ")
+    assert "\nhint: " in ended.side
+
+
+# --- Backup and restore -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def backup(command: Command, tmp_path: Path) -> Path:
+    file = tmp_path / "backup.zip"
+    (command.home / "config.toml").write_text("port = 8123\n")
+    ended = command.run("backup", str(file))
+    assert ended.status == 0
+    assert "conversations.db, config.toml" in ended.output
+    return file
+
+
+def test_a_backup_is_restored_on_another_machine(command: Command, backup: Path, tmp_path: Path) -> None:
+    elsewhere = Command(tmp_path / "elsewhere", command.capture)
+    ended = elsewhere.run("restore", str(backup))
+    assert ended.status == 0
+    assert "Restored 2 conversations; 0 were here already." in ended.output
+    assert "config.toml: restored" in ended.output
+    assert ids(elsewhere) == ids(command)
+    again = elsewhere.run("restore", str(backup))
+    assert "Restored 0 conversations; 2 were here already." in again.output
+    assert "config.toml: left as it is here." in again.output
+    assert not list(elsewhere.home.glob(".restore*"))
+
+
+def test_restoring_brings_back_what_is_gone_and_takes_nothing(command: Command, backup: Path) -> None:
+    command.run("conversations", "delete", ids(command)["Who counts?"], "--permanently", "--yes")
+    with kept(command) as store:
+        talk(store, begin(store), "Anything new?", "Yes.")
+    assert "Restored 1 conversation;" in command.run("restore", str(backup)).output
+    assert set(ids(command)) == {"Who pays at the till?", "Who counts?", "Anything new?"}
+
+
+def test_replacing_keeps_what_was_here_in_a_file(command: Command, backup: Path) -> None:
+    with kept(command) as store:
+        talk(store, begin(store), "Anything new?", "Yes.")
+    ended = command.run("restore", str(backup), "--replace")
+    assert ended.status == 0
+    assert set(ids(command)) == {"Who pays at the till?", "Who counts?"}
+    (before,) = command.home.glob("conversations-before-restore-*.sqlite3")
+    assert str(before) in ended.side
+    with closing(ConversationStore.open(before)) as store:
+        assert len(store.conversations()) == 3
+
+
+@pytest.fixture
+def in_use(command: Command) -> Iterator[None]:
+    with DataDirectory(command.home).hold("serve", "http://127.0.0.1:9"):
+        yield
+
+
+@pytest.mark.usefixtures("in_use")
+def test_nothing_is_replaced_below_a_running_server(command: Command, backup: Path) -> None:
+    before = (command.home / "conversations.db").read_bytes()
+    ended = command.run("restore", str(backup), "--replace")
+    assert (ended.status, ended.output) == (4, "")
+    assert "http://127.0.0.1:9" in ended.side
+    assert (command.home / "conversations.db").read_bytes() == before
+
+
+def test_a_backup_that_is_none_touches_nothing(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "b.zip"
+    file.write_bytes(b"PK no")
+    before = {each.name for each in command.home.iterdir()} | {"models", "indexes", "logs"}
+    for options in ([], ["--replace"]):
+        ended = command.run("restore", str(file), *options)
+        assert (ended.status, ended.output) == (2, "")
+    assert {each.name for each in command.home.iterdir()} <= before | {"snapshots"}
+    assert command.run("backup", str(file)).status == 2
+    assert file.read_bytes() == b"PK no"
