@@ -7,6 +7,7 @@ Two kinds of questions are answered from elsewhere: for the uses of a name, and 
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -57,9 +58,14 @@ class Searcher:
         self._embedder = embedder
 
     def search(self, query: str, *, limit: int, mode: SearchMode = SearchMode.HYBRID) -> list[Hit]:
-        """Return at most ``limit`` hits for a list: one chunk of each file before a second of any."""
-        ranked = one_per_file_first(self._ranked(query, mode, FILE_WEIGHTS, self._named(query)))
-        return self._hits(ranked, self._special(query, mode), limit=limit)
+        """Return at most ``limit`` hits for a list: one chunk of each file before a second of any.
+
+        A path alone asks for that file, from its beginning.
+        """
+        named = self._named(query)
+        ranked = one_per_file_first(self._ranked(query, mode, FILE_WEIGHTS, named))
+        special = self._special(query, mode) or self._file_asked_for(query, named)[:limit]
+        return self._hits(ranked, special, limit=limit)
 
     def find_sources(
         self, query: str, *, limit: int, mode: SearchMode = SearchMode.HYBRID, context: str = ""
@@ -108,6 +114,13 @@ class Searcher:
         if asked := uses_asked(query):
             return self._uses(asked)
         return self._overview() if asks_for_overview(query) else []
+
+    def _file_asked_for(self, query: str, named: _Named) -> list[Hit]:
+        """Return the chunks of a file, in the order of its lines, if its path is all that is asked for."""
+        if len(query.split()) > 1 or any(named.values()):
+            return []
+        chunks = self._index.chunks(named.keys()).values() if named else ()
+        return [Hit(chunk, 0.0) for chunk in sorted(chunks, key=attrgetter("path", "start_line"))]
 
     def _named_lines(self, named: _Named) -> list[Hit]:
         """Return the lines around those that a stack trace names, from the one that failed outwards."""

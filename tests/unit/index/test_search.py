@@ -42,6 +42,7 @@ _EVERY_KIND = [
     "who calls limit_size?",
     "how is this project organised?",
     "src/cookies.py:9",
+    "src/cookies.py",
 ]
 
 
@@ -95,6 +96,14 @@ def test_a_list_shows_every_file_before_a_second_chunk_of_any(cookies: ProjectIn
     assert files == 3
     assert len(set(paths[:files])) == files
     assert paths[0] == "src/cookies.py"
+
+
+def test_a_path_alone_asks_for_the_whole_file_from_its_beginning(cookies: ProjectIndex) -> None:
+    hits = Searcher(cookies).search("src/cookies.py", limit=10)
+    of_file = [hit.chunk.start_line for hit in hits if str(hit.chunk.path) == "src/cookies.py"]
+    assert len(of_file) > 1
+    assert of_file == sorted(of_file)
+    assert [str(hit.chunk.path) for hit in hits[: len(of_file)]] == ["src/cookies.py"] * len(of_file)
 
 
 def test_sources_may_be_several_of_one_file(cookies: ProjectIndex) -> None:
