@@ -10,6 +10,7 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Literal, Self, TypeAlias, TypeVar
 from urllib.parse import quote
+from uuid import uuid4
 
 import anyio
 import httpx2
@@ -90,9 +91,14 @@ class RemoteAssistant:
     # --- Answers ------------------------------------------------------------------------------
 
     async def ask(self, request: QueryRequest) -> AsyncGenerator[StreamEvent, None]:
-        """Ask; closing the generator leaves the answer going on, ``cancel`` stops it."""
+        """Ask; closing the generator leaves the answer going on, ``cancel`` stops it.
+
+        A connection that breaks before anything came is tried once more, under the same key: whether or not
+        the question had arrived, it is asked once.
+        """
         body = request.model_copy(update={"stream": True}).model_dump(mode="json", exclude_none=True)
-        asking = self._streaming_request("POST", "/chat/query", body=body)
+        key = {"Idempotency-Key": uuid4().hex}
+        asking = self._streaming_request("POST", "/chat/query", body=body, headers=key)
         last_id, generation_id, failures = 0, "", 0
         while True:
             try:
@@ -106,13 +112,19 @@ class RemoteAssistant:
                             return
             except (httpx2.TransportError, _Broken) as broken:
                 failures += 1
-                # Without an id the question may or may not have arrived: asking again could ask it twice.
-                if not generation_id or failures > len(self._retry_pauses_seconds):
+                pauses = self._pauses_seconds(broken, is_started=bool(generation_id))
+                if failures > len(pauses):
                     raise self._lost(broken, silence_seconds=SILENCE_SECONDS) from broken
-            await anyio.sleep(self._retry_pauses_seconds[failures - 1])
-            asking = self._streaming_request(
-                "GET", f"/chat/generation/{generation_id}/events", last_event_id=last_id
-            )
+            await anyio.sleep(pauses[failures - 1])
+            if generation_id:
+                path, seen = f"/chat/generation/{generation_id}/events", {"Last-Event-ID": str(last_id)}
+                asking = self._streaming_request("GET", path, headers=seen)
+
+    def _pauses_seconds(self, broken: Exception, *, is_started: bool) -> Sequence[float]:
+        """Return the waits before asking again; a server that took the question and hangs is not asked anew."""
+        if is_started:
+            return self._retry_pauses_seconds
+        return () if isinstance(broken, httpx2.TimeoutException) else self._retry_pauses_seconds[:1]
 
     async def prefetch(self, request: PrefetchRequest) -> None:
         """Have the model read ahead what is being typed, if nobody else wants it."""
@@ -270,13 +282,11 @@ class RemoteAssistant:
         return response.content
 
     def _streaming_request(
-        self, method: str, path: str, *, body: object = None, last_event_id: int | None = None
+        self, method: str, path: str, *, body: object = None, headers: Mapping[str, str] | None = None
     ) -> httpx2.Request:
-        headers = {"Accept": "text/event-stream"}
-        if last_event_id is not None:
-            headers["Last-Event-ID"] = str(last_event_id)
+        sent = {"Accept": "text/event-stream", **(headers or {})}
         patience = httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
-        return self._http.build_request(method, path, json=body, headers=headers, timeout=patience)
+        return self._http.build_request(method, path, json=body, headers=sent, timeout=patience)
 
     async def _answer_events(self, asking: httpx2.Request) -> AsyncGenerator[StreamEvent, None]:
         async with aclosing(self._sent(asking)) as sent:

@@ -12,7 +12,8 @@ import pytest
 from coding_assistant.chat.store import ConversationStore
 from coding_assistant.cli.app import run
 from coding_assistant.data_directory import DataDirectory
-from support.kept import begin, talk
+from coding_assistant.domain import Summary, SummaryOrigin
+from support.kept import NOON, begin, talk
 from support.terminal import Ended
 
 
@@ -81,6 +82,19 @@ def test_a_deletion_says_how_to_undo_it(command: Command) -> None:
     command.run("conversations", "delete", pays)
     assert command.run("conversations", "delete", pays[:6], "--permanently", "--yes").status == 0
     assert command.run("conversations", "restore", pays[:6]).status == 1
+
+
+def test_a_conversation_is_shown_with_its_summaries_where_they_begin_to_count(command: Command) -> None:
+    with kept(command) as store:
+        conversation = begin(store)
+        turn = talk(store, conversation, "Who opens?", "The baker.")
+        talk(store, conversation, "Who closes?", "The butcher.")
+        summary = Summary(1, "Of bakers.", SummaryOrigin.EXTRACT, NOON)
+        store.add_summary(conversation.id, summary, last_turn_id=turn.id)
+    shown = command.run("conversations", "show", conversation.id)
+    told = ["The baker.", "a summary made by rule in place of turn 1:", "Of bakers.", "Who closes?"]
+    places = [shown.output.index(each) for each in told]
+    assert places == sorted(places)
 
 
 def test_messages_are_found_by_their_words(command: Command) -> None:

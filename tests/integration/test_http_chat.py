@@ -218,6 +218,26 @@ async def test_a_reader_who_leaves_and_comes_back_misses_nothing(tmp_path: Path)
         assert (nothing.status_code, nothing.content) == (204, b"")
 
 
+async def test_an_answer_of_before_a_restart_is_told_to_whoever_comes_back(tmp_path: Path) -> None:
+    async with served(tmp_path, ScriptedEngine(ANSWER)) as server:
+        answered = await ask(server)
+    path = f"/chat/generation/{answered.message_id.removesuffix('-a')}/events"
+    async with served(tmp_path, ScriptedEngine()) as server:
+
+        async def told(headers: dict[str, str]) -> list[httpx2.ServerSentEvent]:
+            async with server.http.stream("GET", path, headers=headers) as response:
+                assert response.status_code == 200
+                return [event async for event in httpx2.EventSource(response)]
+
+        replayed = await told({})
+        assert [event.event for event in replayed] == ["started", "sources", "text", "finished"]
+        (last,) = await told({"Last-Event-ID": "3"})
+        assert last.event == "finished"
+        assert QueryResponse.model_validate_json(last.data) == answered
+        seen_all = await server.http.get(path, headers={"Last-Event-ID": last.id})
+        assert seen_all.status_code == 204
+
+
 async def test_an_answer_goes_on_without_the_asker_who_waited_for_all_of_it(tmp_path: Path) -> None:
     engine = ScriptedEngine(Script(ANSWER, waits=True))
     async with served(tmp_path, engine) as server:

@@ -156,6 +156,24 @@ def test_an_export_can_be_imported_and_gone_on_with(house: InProcess) -> None:
     assert history["messages"][1]["citations"][0]["path"] == "sessions.py"
 
 
+@pytest.mark.parametrize("root", ["/nowhere/at/all", __file__])
+def test_a_conversation_about_no_folder_that_is_here_can_be_read_but_not_gone_on_with(
+    house: InProcess, root: str
+) -> None:
+    document = exported(house, ask(house).conversation_id)
+    document["project"] |= {"root": root, "name": "elsewhere"}
+    imported = house.json("POST", "/chat/import?copy=true", document)
+    conversation = ConversationView.model_validate_json(imported.body).conversation_id
+    path = f"/chat/history?conversation_id={conversation}"
+    before = house.json("GET", path)
+    assert [each["content"] for each in json.loads(before.body)["messages"]] == [QUESTION, ANSWER]
+    for route, question in (("query", {"query": "And?"}), ("prefetch", {"text": "And?"})):
+        refused = house.json("POST", f"/chat/{route}", {**question, "conversation_id": conversation})
+        assert (refused.status, code_of(refused)) == (422, "invalid_project")
+        assert "elsewhere cannot be asked about here" in json.loads(refused.body)["detail"]
+    assert house.json("GET", path).body == before.body
+
+
 def test_what_is_no_export_is_refused_with_what_is_wrong(house: InProcess) -> None:
     document = exported(house, ask(house).conversation_id)
     document["conversation"]["id"] = "f" * 32
@@ -223,10 +241,9 @@ def test_summaries_are_visible(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     with closing(ConversationStore.open(tmp_path / "home" / "conversations.db")) as store:
         conversation, plain = begin(store), begin(store)
-        for each in (conversation, plain):
-            talk(store, each, QUESTION, ANSWER)
-        store.add_summary(conversation.id, Summary(1, "Of tills.", SummaryOrigin.EXTRACT, NOON))
-        store.add_summary(conversation.id, Summary(1, "Of sessions.", SummaryOrigin.MODEL, NOON))
+        turn, _ = (talk(store, each, QUESTION, ANSWER) for each in (conversation, plain))
+        for text, origin in (("Of tills.", SummaryOrigin.EXTRACT), ("Of sessions.", SummaryOrigin.MODEL)):
+            store.add_summary(conversation.id, Summary(1, text, origin, NOON), last_turn_id=turn.id)
     with in_process(tmp_path, ScriptedEngine()) as house:
         context, history = (
             json.loads(house.json("GET", f"/chat/{part}?conversation_id={conversation.id}").body)

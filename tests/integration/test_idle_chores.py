@@ -1,19 +1,30 @@
 """What the model does while nobody asks: fronts of conversations to come, summaries of long ones."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio
 import pytest
 
 from coding_assistant.assistant.chat_parts import ChatParts, make_chat_model, make_chat_parts
 from coding_assistant.chat.ask import AskedQuestion, Sampling
 from coding_assistant.chat.fronts import CodeAskedAbout
 from coding_assistant.chat.generation import open_generations
+from coding_assistant.chat.idle import Attention
 from coding_assistant.chat.project_code import ProjectCode
 from coding_assistant.chat.store import ConversationStore
-from coding_assistant.domain import AnswerStarted, Receipt, SummaryOrigin, Turn
+from coding_assistant.domain import (
+    AnswerStarted,
+    EngineEvent,
+    GenerationRequest,
+    Receipt,
+    SummaryOrigin,
+    TextPiece,
+    Turn,
+)
+from coding_assistant.inference.reading_speed import ReadingSpeeds
 from coding_assistant.inference.snapshots import SnapshotFolder
 from coding_assistant.settings import Settings
 from support.model_specs import PLAIN_SPEC
@@ -76,8 +87,8 @@ async def opened(home: Path, engine: ScriptedEngine, *, primer_tokens: int = 0) 
     snapshots = SnapshotFolder(home / "snapshots", most_bytes=10**9)
     code = ProjectCode(root, home / "index.sqlite3")
     about = CodeAskedAbout(store.add_project(root, "shop"), code)
-    model = make_chat_model(PLAIN_SPEC, engine, snapshots, settings)
-    parts = make_chat_parts(model, store, lambda: [about], primer_tokens=primer_tokens)
+    model = make_chat_model(PLAIN_SPEC, engine, snapshots, ReadingSpeeds(home / "speeds.json"), settings)
+    parts = make_chat_parts(model, store, Attention(), lambda: [about], primer_tokens=primer_tokens)
     try:
         yield Chat(parts, store, about, engine)
     finally:
@@ -172,3 +183,45 @@ async def test_a_primer_is_read_again_when_the_project_has_changed_much(home: Pa
         assert len(engine.read_ahead) == fronts + 1
         await chat.ask(chat.begin(), "What is the gross price?")
     assert "orders.py" in engine.prompt_text(engine.requests[-1]).partition("<|im_end|>")[0]
+
+
+async def test_what_is_deleted_leaves_no_summary_behind(home: Path) -> None:
+    engine = engine_of(
+        home,
+        "word " * 700,
+        "word " * 700,
+        Script("You call it the tea tax.", waits=True),
+        context_tokens=2_400,
+    )
+    async with opened(home, engine) as chat, anyio.create_task_group() as tasks:
+        conversation = chat.begin()
+        await chat.ask(conversation, "I call it the tea tax. What is the gross price?")
+        await chat.ask(conversation, "and the net one?")
+        await chat.parts.model.caches.save_idle()
+        tasks.start_soon(chat.parts.idle.do_next)
+        await engine.waiting.wait()
+        async with chat.parts.attention.alone():
+            chat.store.clear_conversation(conversation)
+            await chat.parts.model.caches.forget([conversation])
+        engine.go_on()
+        await anyio.wait_all_tasks_blocked()
+        assert chat.store.summary(conversation) is None
+        assert "tea tax" not in engine.held(0)
+
+
+class ForgetfulEngine(ScriptedEngine):
+    """Does not tell the tokens of one piece in the middle of an answer."""
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[EngineEvent, None]:
+        async for event in super().generate(request):
+            is_the_one = isinstance(event, TextPiece) and event.text == " secret"
+            yield TextPiece(" secret") if is_the_one else event
+
+
+async def test_an_answer_whose_tokens_are_not_all_known_is_read_again_from_its_text(home: Path) -> None:
+    engine = ForgetfulEngine("The secret is out.", "Yes.", slots=1)
+    async with opened(home, engine) as chat:
+        conversation = chat.begin()
+        await chat.ask(conversation, "What is the gross price?")
+        await chat.ask(conversation, "and the net one?")
+    assert "The secret is out." in engine.prompt_text(engine.requests[1])

@@ -12,7 +12,8 @@ import pytest
 from coding_assistant import contract
 from coding_assistant.assistant import AsyncAssistant
 from coding_assistant.contract import PrefetchRequest, QueryRequest, QueryResponse
-from coding_assistant.errors import EngineBusy, KeyReused
+from coding_assistant.domain import Finish
+from coding_assistant.errors import EngineBusy, EngineDied, KeyReused
 from coding_assistant.settings import Settings
 from support.scripted_engine import Script, ScriptedEngine
 
@@ -223,3 +224,26 @@ async def test_the_context_tells_what_the_next_question_finds(opened: Opener, ho
     assert follow_up.receipt is not None
     assert abs(context.next.held - follow_up.receipt.cached) <= 2
     assert context.next.cached == context.next.held
+
+
+async def test_reading_ahead_that_fails_harms_nobody(opened: Opener) -> None:
+    engine = ScriptedEngine(slots=1, load_fails=EngineDied("It died."))
+    async with opened(engine) as assistant:
+        await assistant.prefetch(PrefetchRequest(text="When does a session"))
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(EngineDied):
+            await assistant.query(QueryRequest(query=QUESTIONS[0]))
+
+
+async def test_a_refused_question_leaves_nothing_behind(opened: Opener, home: Path) -> None:
+    engine = engine_of(home, Script(waits=True))
+    async with opened(engine, longest_queue=0) as assistant:
+        first = await assistant.begin(QueryRequest(query=QUESTIONS[0]))
+        with pytest.raises(EngineBusy):
+            await assistant.begin(QueryRequest(query=QUESTIONS[1]), idempotency_key="key")
+        assert len(await assistant.conversations()) == 1
+        engine.go_on()
+        async for _ in assistant.follow(first):
+            pass
+        answer = await assistant.query(QueryRequest(query=QUESTIONS[1]), idempotency_key="key")
+    assert answer.finish_reason is Finish.COMPLETE

@@ -96,11 +96,35 @@ async def test_a_stream_that_breaks_is_taken_up_after_the_last_event_seen() -> N
     assert [request.headers["last-event-id"] for request in again] == ["2", "3"]
 
 
-async def test_a_question_is_never_asked_twice() -> None:
-    async with scripted_server([event_stream()]) as server, RemoteAssistant(server.url) as remote:
-        with pytest.raises(NotReady):
+async def test_a_question_whose_connection_broke_is_sent_once_more_as_the_same_one() -> None:
+    events, server = await asked([event_stream(), event_stream(STARTED, FINISHED)])
+    assert [event.id for event in events] == [1, 9]
+    first, second = server.received
+    assert (first.method, first.target, first.body) == (second.method, second.target, second.body)
+    assert first.headers["idempotency-key"] == second.headers["idempotency-key"] != ""
+
+
+async def test_a_question_that_never_arrives_is_given_up_on() -> None:
+    async with scripted_server([event_stream()] * 3) as server:
+        async with RemoteAssistant(server.url, retry_pauses_seconds=(0, 0)) as remote:
+            with pytest.raises(NotReady):
+                await anext(remote.ask(QUESTION))
+        assert len(server.received) == 2
+
+
+async def test_each_question_has_a_key_of_its_own() -> None:
+    answers = [event_stream(STARTED, FINISHED)] * 2
+    async with scripted_server(answers) as server, RemoteAssistant(server.url) as remote:
+        for _ in answers:
+            assert [event.id async for event in remote.ask(QUESTION)] == [1, 9]
+    assert len({request.headers["idempotency-key"] for request in server.received}) == 2
+
+
+async def test_a_server_that_hangs_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "SILENCE_SECONDS", 0.01)
+    async with silent_server() as url, RemoteAssistant(url, retry_pauses_seconds=(600,)) as remote:
+        with pytest.raises(NotReady, match="has said nothing"):
             await anext(remote.ask(QUESTION))
-        assert len(server.received) == 1
 
 
 async def test_a_server_that_stays_away_is_given_up_on() -> None:

@@ -39,7 +39,11 @@ class ChatParts:
 
 
 def make_chat_model(
-    spec: ModelSpec, engine: Engine, snapshots: SnapshotFolder, settings: Settings
+    spec: ModelSpec,
+    engine: Engine,
+    snapshots: SnapshotFolder,
+    speeds: ReadingSpeeds,
+    settings: Settings,
 ) -> ChatModel:
     """Return the model with what is remembered of it; nothing is loaded."""
     slots = SlotTable(
@@ -51,7 +55,7 @@ def make_chat_model(
         spec,
         engine,
         SlotCaches(engine, slots, snapshots),
-        ReadingSpeeds(settings.home / SPEEDS_FILE),
+        speeds,
         first_token_seconds=settings.first_token_seconds,
         source_tokens=settings.source_tokens,
     )
@@ -60,12 +64,12 @@ def make_chat_model(
 def make_chat_parts(
     model: ChatModel,
     store: ConversationStore,
+    attention: Attention,
     asked_about: Callable[[], Iterable[CodeAskedAbout]],
     *,
     primer_tokens: int,
 ) -> ChatParts:
     """Return the parts around a model."""
-    attention = Attention()
     fronts = Fronts(model, asked_about, most_tokens=primer_tokens)
     ahead = ReadingAhead(store, model, fronts, attention)
     compacting = Compacting(store, model)

@@ -9,6 +9,7 @@ from anyio import to_thread
 from coding_assistant import contract
 from coding_assistant.chat.export import as_json, as_markdown
 from coding_assistant.chat.generation import Generations
+from coding_assistant.chat.idle import Attention
 from coding_assistant.chat.importing import read_document
 from coding_assistant.chat.store import ConversationStore
 from coding_assistant.domain import Conversation, Turn
@@ -18,22 +19,31 @@ Forget: TypeAlias = Callable[[Collection[str]], Awaitable[None]]
 """Deletes what is derived from conversations, such as what the model has read of them; takes their ids."""
 
 
-async def _nothing_to_forget(_conversation_ids: Collection[str]) -> None:
-    """Do nothing, where nothing is derived."""
+Forecast: TypeAlias = Callable[[Conversation], Awaitable[contract.ForecastView | None]]
+"""Returns what a conversation's next question finds; None where there is no model to ask."""
 
 
 class ConversationCalls:
     """Sessions and conversations: listed, read, changed, cleared, exported and imported.
 
-    ``forget`` is called after texts have become invisible, by deletion, clearing or the end of their time.
+    ``forget`` is called after texts have become invisible, by deletion, clearing or the end of their time;
+    what goes on for nobody is stopped before, for it may hold them.
     """
 
     def __init__(
-        self, store: ConversationStore, generations: Generations, *, forget: Forget = _nothing_to_forget
+        self,
+        store: ConversationStore,
+        generations: Generations,
+        attention: Attention,
+        *,
+        forget: Forget,
+        forecast: Forecast,
     ) -> None:
         self._store = store
         self._generations = generations
+        self._attention = attention
         self._forget = forget
+        self._forecast = forecast
         # Held while a question is begun or turns are removed, so that neither happens within the other.
         self._changing = anyio.Lock()
 
@@ -53,7 +63,7 @@ class ConversationCalls:
 
     async def clear_session(self, session_id: str) -> contract.HistoryClearedResponse:
         """Delete a session with its conversations, for good."""
-        async with self._changing:
+        async with self._changing, self._attention.alone():
             ids = [each.conversation_id for each in await self.session_conversations(session_id)]
             for conversation_id in ids:
                 await self._stop_answer(conversation_id)
@@ -65,7 +75,7 @@ class ConversationCalls:
 
     async def clear_history(self, conversation_id: str | None) -> contract.HistoryClearedResponse:
         """Empty a conversation, or all of them and the trash, for good."""
-        async with self._changing:
+        async with self._changing, self._attention.alone():
             if conversation_id is None:
                 return await self._clear_all()
             await to_thread.run_sync(self._store.conversation, conversation_id)
@@ -179,10 +189,6 @@ class ConversationCalls:
             summary=None if summary is None else contract.SummaryView.of(summary),
         )
 
-    async def _forecast(self, conversation: Conversation) -> contract.ForecastView | None:  # noqa: ARG002  -- for whoever has a model
-        """Return what the next question finds; only whoever has a model knows."""
-        return None
-
     async def change_conversation(
         self, conversation_id: str, patch: contract.ConversationPatch
     ) -> contract.ConversationView:
@@ -197,7 +203,7 @@ class ConversationCalls:
     async def delete_conversation(self, conversation_id: str, *, permanently: bool = False) -> None:
         """Delete a conversation, to be restored or not; an answer in the making is stopped first."""
         delete = self._store.delete_conversation if permanently else self._store.trash.put
-        async with self._changing:
+        async with self._changing, self._attention.alone():
             await self._stop_answer(conversation_id)
             await to_thread.run_sync(delete, conversation_id)
             await self._forget([conversation_id])
@@ -209,7 +215,7 @@ class ConversationCalls:
 
     async def empty_trash(self) -> None:
         """Delete for good what was deleted 30 days ago."""
-        async with self._changing:
+        async with self._changing, self._attention.alone():
             due = await to_thread.run_sync(self._store.erase_due)
             if due:
                 await self._forget(due)

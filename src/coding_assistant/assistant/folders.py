@@ -7,9 +7,22 @@ import anyio
 
 from coding_assistant import contract
 from coding_assistant.chat.project_code import ProjectCode
-from coding_assistant.domain import IndexStats, SearchMode
+from coding_assistant.domain import IndexStats, Project, SearchMode
+from coding_assistant.errors import InvalidProject
+from coding_assistant.project.walk import open_root
 
 LOOK_SECONDS = 0.1
+
+
+def require_folder(project: Project) -> None:
+    """Raise ``InvalidProject`` for a project that has no folder here: an imported conversation may be of one."""
+    try:
+        open_root(project.root)
+    except InvalidProject as error:
+        raise InvalidProject(
+            f"{project.name} cannot be asked about here: {error.message}",
+            hint="What was said about it can be read. Put the folder there, or ask about another project.",
+        ) from error
 
 
 async def index_folder(

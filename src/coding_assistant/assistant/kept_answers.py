@@ -1,7 +1,9 @@
 """Answers that nobody makes any more, told as those are that are being made: from what is kept of them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
+from typing import Final
 
 from coding_assistant import contract
 from coding_assistant.chat.generation import GenerationState
@@ -23,35 +25,45 @@ _STATES: Mapping[Finish, GenerationState] = MappingProxyType(
 )
 
 
+LAST_EVENT_ID: Final = 2**31 - 1
+"""The number of a kept answer's last event. How many events it had is not kept, but never so many: so a reader
+who saw some of those finds that there is more, and one who saw this finds that there is not."""
+
+
 def kept_events(session_id: str, turn: Turn, *, after: int) -> list[contract.StreamEvent]:
     """Return an answer's events, from what is kept of it.
 
     Whoever has seen some of those that there were gets only the last, which holds the whole answer.
     """
-    answer = _answer(turn)
+    turn, answer = _answered(turn)
     events: list[AnswerEvent] = [
         AnswerStarted(session_id, turn, answer.model),
         SourcesFound(turn.sources),
         TextDelta(answer.text),
-        _last_event(session_id, turn, answer),
     ]
-    numbered = [
-        contract.StreamEvent(id=number, data=contract.event_data(event))
-        for number, event in enumerate(events, start=1)
+    last = contract.StreamEvent(
+        id=LAST_EVENT_ID, data=contract.event_data(_last_event(session_id, turn, answer))
+    )
+    if after:
+        return [last]
+    return [
+        *(
+            contract.StreamEvent(id=number, data=contract.event_data(event))
+            for number, event in enumerate(events, start=1)
+        ),
+        last,
     ]
-    if not after:
-        return numbered
-    return [numbered[-1].model_copy(update={"id": after + 1})]
 
 
 def kept_generation(turn: Turn) -> contract.GenerationView:
     """Return how an answer that is kept ended."""
+    _, answer = _answered(turn)
     return contract.GenerationView(
         generation_id=turn.id,
         conversation_id=turn.conversation_id,
         message_id=contract.answer_message_id(turn.id),
-        state=_STATES.get(_answer(turn).finish, "finished"),
-        last_event_id=0,
+        state=_STATES.get(answer.finish, "finished"),
+        last_event_id=LAST_EVENT_ID,
     )
 
 
@@ -61,8 +73,10 @@ def _last_event(session_id: str, turn: Turn, answer: Answer) -> AnswerEvent:
     return AnswerFinished(session_id, turn)
 
 
-def _answer(turn: Turn) -> Answer:
-    """Return the answer; one of a turn that nobody works on is there, or the start would have ended it."""
-    if turn.answer is None:
-        raise AssertionError(f"turn {turn.id} has neither an answer nor anybody who makes one")
-    return turn.answer
+def _answered(turn: Turn) -> tuple[Turn, Answer]:
+    """Return the turn with its answer; one that nobody works on and that has none was interrupted.
+
+    A full disk may have kept its end from being written down; the next start does that.
+    """
+    answer = turn.answer or Answer("", Finish.INTERRUPTED, model="", finished_at=turn.asked_at)
+    return replace(turn, answer=answer), answer

@@ -11,15 +11,17 @@ from anyio import to_thread
 from anyio.abc import TaskGroup
 
 from coding_assistant import contract
-from coding_assistant.assistant.chat_parts import ChatParts, make_chat_model, make_chat_parts
+from coding_assistant.assistant.chat_parts import SPEEDS_FILE, ChatParts, make_chat_model, make_chat_parts
 from coding_assistant.assistant.codes import Codes
 from coding_assistant.assistant.conversations import ConversationCalls
+from coding_assistant.assistant.folders import require_folder
 from coding_assistant.assistant.kept_answers import kept_events, kept_generation
 from coding_assistant.assistant.wiring import chosen_model, make_engine, open_catalog
 from coding_assistant.chat.ahead import Draft
 from coding_assistant.chat.ask import AskedQuestion, Sampling
 from coding_assistant.chat.fronts import CodeAskedAbout
 from coding_assistant.chat.generation import Generation, Generations, no_generation
+from coding_assistant.chat.idle import Attention
 from coding_assistant.chat.model import kept_conversation
 from coding_assistant.chat.receipt import Forecast, forecast
 from coding_assistant.chat.store import ConversationStore
@@ -32,6 +34,7 @@ from coding_assistant.errors import (
     ProjectNotFound,
     error_from,
 )
+from coding_assistant.inference.reading_speed import ReadingSpeeds
 from coding_assistant.inference.snapshots import SnapshotFolder
 from coding_assistant.project.commit import head_commit
 from coding_assistant.protocols import Engine
@@ -64,7 +67,9 @@ class QuestionCalls(ConversationCalls):
         *,
         engine: Engine | None,
     ) -> None:
-        super().__init__(store, generations, forget=self._forget_read)
+        super().__init__(
+            store, generations, Attention(), forget=self._forget_read, forecast=self._forecast_of
+        )
         self._settings = settings
         self._engine = engine
         self._tasks = tasks
@@ -107,6 +112,7 @@ class QuestionCalls(ConversationCalls):
         async with self._changing:
             if known := await self._turn_of_key(idempotency_key, digest):  # sent twice at the same time
                 return known.id
+            chat.model.caches.require_room(len(self._generations.running()))
             place = await self._place(request, about.project)
             self._generations.require_idle(place.conversation.id)
             turn = await to_thread.run_sync(
@@ -119,7 +125,7 @@ class QuestionCalls(ConversationCalls):
                     request_digest=digest,
                 )
             )
-            self._asked_at[place.session_id] = monotonic()
+            self._asked_at = {**self._asking_lately(), place.session_id: monotonic()}
             asked = AskedQuestion(place.session_id, turn, about, sampling)
             started = AnswerStarted(place.session_id, turn, chat.model.engine.name)
             generation = self._generations.start(started, lambda made: _answer(chat, asked, made))
@@ -138,15 +144,15 @@ class QuestionCalls(ConversationCalls):
         chat = await self._ready_chat()
         about = await self._asked_about_in(request.project, request.conversation_id)
         if request.conversation_id is not None:
-            await to_thread.run_sync(self._store.conversation, request.conversation_id)
-        if not self._is_shared():
+            conversation = await to_thread.run_sync(self._store.conversation, request.conversation_id)
+            _require_same_project(conversation, about.project)
+        if len(self._asking_lately()) <= 1:
             chat.ahead.offer(Draft(request.text, about, request.conversation_id))
 
-    def _is_shared(self) -> bool:
-        """Return whether several sessions asked lately."""
+    def _asking_lately(self) -> dict[str, float]:
+        """Return the sessions that asked lately, and when."""
         now = monotonic()
-        self._asked_at = {each: at for each, at in self._asked_at.items() if now - at < SHARED_SECONDS}
-        return len(self._asked_at) > 1
+        return {each: at for each, at in self._asked_at.items() if now - at < SHARED_SECONDS}
 
     async def query(
         self, request: contract.QueryRequest, *, idempotency_key: str = ""
@@ -213,9 +219,11 @@ class QuestionCalls(ConversationCalls):
         async with self._wiring:
             if self._chat is None:
                 spec, engine = await to_thread.run_sync(self._make_engine)
+                speeds = await to_thread.run_sync(ReadingSpeeds, self._settings.home / SPEEDS_FILE)
                 self._chat = make_chat_parts(
-                    make_chat_model(spec, engine, self._snapshots, self._settings),
+                    make_chat_model(spec, engine, self._snapshots, speeds, self._settings),
                     self._store,
+                    self._attention,
                     self._codes.asked_about,
                     primer_tokens=self._settings.primer_tokens,
                 )
@@ -235,7 +243,7 @@ class QuestionCalls(ConversationCalls):
         else:
             await to_thread.run_sync(lambda: self._snapshots.delete(*conversation_ids))
 
-    async def _forecast(self, conversation: Conversation) -> contract.ForecastView | None:
+    async def _forecast_of(self, conversation: Conversation) -> contract.ForecastView | None:
         """Return what the next question finds; None while there is no model."""
         try:
             model = (await self._ready_chat()).model
@@ -252,6 +260,7 @@ class QuestionCalls(ConversationCalls):
     async def _asked_about_in(self, project: str | None, conversation_id: str | None) -> CodeAskedAbout:
         """Return the project that is named, or the conversation's, or the first one."""
         found = await self._named_project(project, conversation_id)
+        await to_thread.run_sync(require_folder, found)
         return self._codes.ask_about(found)
 
     async def _named_project(self, project: str | None, conversation_id: str | None) -> Project:
@@ -277,11 +286,7 @@ class QuestionCalls(ConversationCalls):
                     "The conversation belongs to another session.",
                     hint="Send the conversation's own session, or the conversation alone.",
                 )
-            if conversation.project_id != project.id:
-                raise ConversationElsewhere(
-                    "The conversation is about another project.",
-                    hint="Begin a new conversation to ask about this one.",
-                )
+            _require_same_project(conversation, project)
             return _Place(conversation.session_id, conversation, project)
         if request.session_id is not None:
             session = await to_thread.run_sync(self._store.session, request.session_id)
@@ -291,6 +296,14 @@ class QuestionCalls(ConversationCalls):
             lambda: self._store.create_conversation(session_id=session.id, project_id=project.id)
         )
         return _Place(session.id, conversation, project)
+
+
+def _require_same_project(conversation: Conversation, project: Project) -> None:
+    if conversation.project_id != project.id:
+        raise ConversationElsewhere(
+            "The conversation is about another project.",
+            hint="Begin a new conversation to ask about this one.",
+        )
 
 
 async def _answer(chat: ChatParts, asked: AskedQuestion, generation: Generation) -> None:

@@ -14,7 +14,7 @@ import anyio
 from anyio import to_thread
 
 from coding_assistant.chat.fronts import CodeAskedAbout, Fronts
-from coding_assistant.chat.idle import Attention
+from coding_assistant.chat.idle import Attention, attempted
 from coding_assistant.chat.model import ChatModel, KeptConversation, front_digest, kept_conversation
 from coding_assistant.chat.prompt import opening_of_turn
 from coding_assistant.chat.retrieving import find_sources, new_chunks
@@ -61,10 +61,6 @@ class ReadingAhead:
         self._present.cancel()
         self._offered.set()
 
-    def drop(self) -> None:
-        """Let go of the draft that waits: its question has been asked."""
-        self._newest = None
-
     def guess(self, owner: str) -> tuple[Chunk, ...]:
         """Return the chunks that were read ahead for an owner, in their order, and forget them."""
         return self._guesses.pop(owner, ())
@@ -80,12 +76,13 @@ class ReadingAhead:
             await self._offered.wait()
             self._offered = anyio.Event()
             draft, self._newest = self._newest, None
-            if draft is not None:
+            if draft is not None and not self._attention.questions:
+                self._attention.stop_chores()
                 with anyio.CancelScope() as self._present:
-                    await self._attention.unless_asked(partial(self.read, draft))
+                    await self._attention.unless_asked(partial(attempted, partial(self.read, draft)))
 
-    async def read(self, draft: Draft) -> None:
-        """Read a draft's sources into its slot."""
+    async def read(self, draft: Draft) -> bool:
+        """Read a draft's sources into its slot; return whether there was anything to read."""
         async with self._reading:
             kept = await self._kept(draft)
             await draft.about.code.refresh(_unheard)
@@ -96,9 +93,12 @@ class ReadingAhead:
                 token_budget=self._model.source_budget(draft.text),
                 read=self._guesses.get(draft.owner, ()),
             )
-            info = await self._model.engine.load()
+            # Whoever asks meanwhile waits for this load; were it cancelled, he would have to begin another.
+            with anyio.CancelScope(shield=True):
+                info = await self._model.engine.load()
             if not kept.past:
-                kept = KeptConversation(await self._fronts.primer_for_new(draft.about, info))
+                primer = await self._fronts.primer_for_new(draft.about, info, question=draft.text)
+                kept = KeptConversation(primer)
             text = self._model.text(draft.about.project, kept, question=draft.text, sources=sources)
             tokens = await opening_of_turn(
                 self._model.engine,
@@ -107,13 +107,14 @@ class ReadingAhead:
                 vocabulary=info.vocabulary,
             )
             if not tokens:
-                return
+                return False
             async with self._model.caches.lease(draft.owner) as lease:
                 await lease.prepare(info, front=front_digest(text.system))
                 self._remember(draft.owner, new_chunks(sources, kept))
                 async with aclosing(self._model.engine.read(tokens, slot=lease.slot)) as events:
                     async for _ in events:
                         pass
+        return True
 
     async def _kept(self, draft: Draft) -> KeptConversation:
         if draft.conversation_id is None:

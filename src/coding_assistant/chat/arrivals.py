@@ -23,7 +23,8 @@ from coding_assistant.chat.tables import conversations, sessions, sources, summa
 from coding_assistant.chat.title import NEW_TITLE, title_from
 from coding_assistant.database import writing
 from coding_assistant.domain import Conversation, Project, Turn
-from coding_assistant.errors import AlreadyImported
+from coding_assistant.errors import AlreadyImported, InvalidProject
+from coding_assistant.project.walk import open_root
 
 
 class Arrivals:
@@ -37,10 +38,12 @@ class Arrivals:
     def add(self, document: ConversationDocument, *, as_copy: bool = False) -> Conversation:
         """Keep a conversation, and return it as it is kept: under its own ids where they are free.
 
-        Its project is the one in that folder, which is made known if it exists; otherwise the one of that
-        name; otherwise one whose folder is missing, so that what was said can be read. Raises
-        ``AlreadyImported`` for an id that is here, also in the trash, unless it is to be kept ``as_copy``.
+        Its project is the one in that folder, which is made known if it is one that can be asked about;
+        otherwise the one of that name; otherwise one without a folder, so that what was said can be read.
+        Raises ``AlreadyImported`` for an id that is here, also in the trash, unless it is to be kept
+        ``as_copy``.
         """
+        folder = _folder_at(document.project.root)  # before the transaction: a disk may be slow to answer
         with writing(self._engine) as connection:
             is_here = _is_taken(connection, conversations, document.conversation.id)
             if is_here and not as_copy:
@@ -48,7 +51,7 @@ class Arrivals:
             conversation = replace(
                 document.conversation,
                 id=new_id() if is_here else document.conversation.id,
-                project_id=_project_of(connection, document.project).id,
+                project_id=_project_of(connection, document.project, folder).id,
             )
             self._require_session(connection, conversation.session_id)
             _insert_conversation(connection, conversation, document)
@@ -71,18 +74,19 @@ class Arrivals:
             )
 
 
-def _project_of(connection: Connection, project: Project) -> Project:
-    known = project_at(connection, project.root)
-    if known is None and not _exists(project.root):
-        known = project_called(connection, project.name)
-    return known or add_project(connection, project.root, project.name)
-
-
-def _exists(root: Path) -> bool:
+def _folder_at(root: Path) -> Path | None:
+    """Return the folder that a project may be in, as it is when a user names it; None for any other."""
     try:
-        return root.is_dir()
-    except OSError:  # too long a name, or a folder around it that is closed to us
-        return False
+        return open_root(root)
+    except InvalidProject:
+        return None
+
+
+def _project_of(connection: Connection, project: Project, folder: Path | None) -> Project:
+    if folder is not None:
+        return project_at(connection, folder) or add_project(connection, folder, project.name)
+    known = project_at(connection, project.root) or project_called(connection, project.name)
+    return known or add_project(connection, project.root, project.name)
 
 
 def _insert_conversation(

@@ -81,6 +81,7 @@ class _Draft:
     began: float = field(default_factory=monotonic)
     text: str = ""
     tokens: tuple[int, ...] = ()
+    are_tokens_known: bool = True
     vocabulary: str = ""
     saved: float = field(default_factory=monotonic)
     receipt: Receipt | None = None
@@ -187,7 +188,7 @@ class Answering:
             draft.receipt = _with_freshness(composed.receipt, files=stats.files, changed=stats.changed)
             draft.shown = composed.shown
             draft.vocabulary = info.vocabulary
-            await to_thread.run_sync(self._keep_prompt, turn, composed)
+            await to_thread.run_sync(self._keep_prompt, turn, kept, composed)
             if composed.summary:
                 emit(Compacted(composed.summary))
             return await self._write(asked, composed, lease.slot, draft, emit)
@@ -204,14 +205,15 @@ class Answering:
 
     async def _begun(self, asked: AskedQuestion, info: EngineInfo) -> KeptConversation:
         """Begin a conversation: what it is told of the project now, it is told for ever."""
-        primer = await self._fronts.primer_for_new(asked.about, info)
+        primer = await self._fronts.primer_for_new(asked.about, info, question=asked.turn.question)
         await to_thread.run_sync(self._store.set_primer, asked.turn.conversation_id, primer)
         return KeptConversation(primer)
 
-    def _keep_prompt(self, turn: Turn, composed: ComposedPrompt) -> None:
+    def _keep_prompt(self, turn: Turn, kept: KeptConversation, composed: ComposedPrompt) -> None:
         """Write down what the prompts to come depend on."""
-        if composed.summary:
-            self._store.add_summary(turn.conversation_id, composed.summary)
+        if summary := composed.summary:
+            summarised = [each for each in kept.past if each.number <= summary.last_turn]
+            self._store.add_summary(turn.conversation_id, summary, last_turn_id=summarised[-1].id)
         self._store.set_sources(turn.id, composed.sources)
 
     async def _load(self, draft: _Draft, emit: Emit) -> EngineInfo:
@@ -255,7 +257,9 @@ class Answering:
         if not draft.text:
             draft.first_token = monotonic() - draft.began
         draft.text += piece.text
-        draft.tokens += piece.tokens
+        # With a hole in them, the model would read another answer than it wrote.
+        draft.are_tokens_known &= bool(piece.tokens)
+        draft.tokens = draft.tokens + piece.tokens if draft.are_tokens_known else ()
         if monotonic() - draft.saved >= SAVE_SECONDS:
             draft.saved = monotonic()
             await to_thread.run_sync(
@@ -282,6 +286,8 @@ class Answering:
             emit(_failure(error))
             return
         if failure:
+            if failure.retry_after_seconds is not None:  # whoever comes again then is to be answered
+                await to_thread.run_sync(self._store.release_key, turn.id)
             emit(failure)
             return
         for citation in resolved.citations:

@@ -19,7 +19,7 @@ from coding_assistant.chat.rendering import ConversationText
 from coding_assistant.chat.store import ConversationStore
 from coding_assistant.chat.summaries import summary_from, summary_request, turns_to_summarise
 from coding_assistant.domain import EngineInfo, GenerationRequest, Project, Summary, TextPiece, Turn
-from coding_assistant.errors import NotFound
+from coding_assistant.errors import CodingAssistantError, NotFound
 
 
 class Compacting:
@@ -43,7 +43,11 @@ class Compacting:
         if not self._model.engine.is_loaded:
             return False
         for conversation_id, project in reversed(list(self._answered.items())):
-            is_done = await self._summarise(conversation_id, project)
+            try:
+                is_done = await self._summarise(conversation_id, project)
+            except CodingAssistantError:  # it would fail again, until another answer is there
+                self._answered.pop(conversation_id, None)
+                raise
             self._answered.pop(conversation_id, None)
             if is_done:
                 return True
@@ -64,7 +68,12 @@ class Compacting:
         async with model.caches.lease(conversation_id) as lease:
             await lease.prepare(info, front=front_digest(text.system))
             summary = await self._summary(text, turns, lease.slot, info)
-            await to_thread.run_sync(self._store.add_summary, conversation_id, summary)
+            try:
+                await to_thread.run_sync(
+                    lambda: self._store.add_summary(conversation_id, summary, last_turn_id=turns[-1].id)
+                )
+            except NotFound:  # cleared or deleted meanwhile
+                return False
             await self._read_again(project, kept, summary, lease.slot, info)
         return True
 

@@ -1,21 +1,27 @@
 """A conversation as a document of its own: to read, or to be read in again."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import Enum
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Final
 
+from coding_assistant.chat.compaction import numbered_turns
 from coding_assistant.chat.title import title_from
-from coding_assistant.domain import Answer, Conversation, Project, Source, Summary, Turn
+from coding_assistant.domain import Answer, Conversation, Project, Source, Summary, SummaryOrigin, Turn
 
 FORMAT: Final = "coding-assistant conversation 2"
 """Named in the JSON, so that a reader knows what it has before it trusts the fields."""
 
 SHORT_COMMIT: Final = 7
 """Digits of a commit that are shown, as git itself does."""
+
+_AUTHORS: Final[Mapping[SummaryOrigin, str]] = MappingProxyType(
+    {SummaryOrigin.MODEL: "that it wrote", SummaryOrigin.EXTRACT: "made by rule"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +44,35 @@ def as_markdown(document: ConversationDocument) -> str:
     """Return the questions and answers as Markdown, each citation as ``path:lines @ commit``.
 
     The commit is what was checked out when the question was asked; what was not committed then is not in it.
+    A summary follows the last turn that it stands for.
     """
     conversation, project = document.conversation, document.project
     head = (
         f"# {conversation.title}\n\nProject: {project.name} · {conversation.created_at:%Y-%m-%d %H:%M} UTC\n"
     )
-    return "\n".join((head, *(line for turn in document.turns for line in _turn_lines(turn))))
+    told = sorted((*document.turns, *document.summaries), key=_place)
+    return "\n".join((head, *(line for each in told for line in _lines(each))))
+
+
+def summary_heading(last_turn: int, origin: SummaryOrigin) -> str:
+    """Return what a summary is for, and who wrote it."""
+    turns = numbered_turns(1, last_turn)
+    return f"From here on, the model reads a summary {_AUTHORS[origin]} in place of {turns}"
+
+
+def _place(told: Turn | Summary) -> tuple[int, bool]:
+    return (told.last_turn, True) if isinstance(told, Summary) else (told.number, False)
+
+
+def _lines(told: Turn | Summary) -> Iterator[str]:
+    return _summary_lines(told) if isinstance(told, Summary) else _turn_lines(told)
+
+
+def _summary_lines(summary: Summary) -> Iterator[str]:
+    yield f"> **{summary_heading(summary.last_turn, summary.origin)}:**\n>"
+    for line in summary.text.splitlines():
+        yield f"> {line}".rstrip()
+    yield ""
 
 
 def _turn_lines(turn: Turn) -> Iterator[str]:

@@ -70,7 +70,7 @@ _DETAIL = re.compile(
             r"“[^”\n]+”|\"[^\"\n]+\"|(?<!\w)'[^'\n]+'(?!\w)",
             r"(?:[\w.-]+/)+[\w.-]+|\b\w[\w-]*\.[a-z]{1,4}\b",  # a path, a file
             r"(?<![\w.])\d[\w.,:%/-]*\w|(?<!\w)\d(?!\w)",
-            rf"\b(?:{CODE_WORD.pattern})\b",
+            rf"\b(?:{CODE_WORD.pattern}|[^\W\d][\w-]*\d\w*)\b",  # also "billing-v2", "py311"
             r"(?<=[a-z,] )[A-Z][\w-]+",  # a name of somebody or something
         )
     )

@@ -17,6 +17,9 @@ from coding_assistant.domain import EngineInfo, Project
 MUCH_CHANGED = 0.2
 """A primer is read again once so many of its lines are others: each time costs what a question costs."""
 
+PRIMER_SHARE = 0.125
+"""Of the prompt's budget: a conversation must not begin with its context half full."""
+
 
 @dataclass(frozen=True, slots=True)
 class CodeAskedAbout:
@@ -36,14 +39,20 @@ class Fronts:
         self._asked_about = asked_about
         self._most_tokens = most_tokens
         self._primers: dict[str, str] = {}  # by project: as they were read last
+        self._tried: set[tuple[str, str]] = set()  # runs of the engine, and digests
 
-    async def primer_for_new(self, asked: CodeAskedAbout, info: EngineInfo) -> str:
-        """Return what a new conversation is told of the project: nothing, unless that was read before."""
+    async def primer_for_new(self, asked: CodeAskedAbout, info: EngineInfo, *, question: str) -> str:
+        """Return what a new conversation is told of the project before its first question.
+
+        Nothing, unless that was read before; nor before a question that may need the room.
+        """
         text = self._primers.get(asked.project.id)
         if text is None:
-            text = self._primers[asked.project.id] = await self._written(asked.code)
+            text = self._primers[asked.project.id] = await self._written(asked.code, info)
+        room = self._model.budget(info.context_tokens).prompt * PRIMER_SHARE
         digest = front_digest(self._model.system(asked.project, text))
-        return text if text and self._model.caches.has_front(digest, info) else ""
+        is_short = len(question.encode()) <= room
+        return text if text and is_short and self._model.caches.has_front(digest, info) else ""
 
     async def read_next(self) -> bool:
         """Read one front that is missing or out of date; False if there is none, or no model is loaded."""
@@ -54,26 +63,35 @@ class Fronts:
         if not info.snapshots:
             return False
         for asked in list(self._asked_about()):
-            for text in dict.fromkeys(("", await self._current(asked))):
+            for text in dict.fromkeys(("", await self._current(asked, info))):
                 system = self._model.system(asked.project, text)
-                if not self._model.caches.has_front(front_digest(system), info):
-                    return await self._read(system, info)
+                attempt = (info.run, front_digest(system))
+                if (
+                    not self._model.caches.has_front(front_digest(system), info)
+                    and attempt not in self._tried
+                ):
+                    is_read = await self._read(system, info)
+                    # Once a run: where there is no room to keep it, it would be read again and again.
+                    self._tried.add(attempt)
+                    return is_read
         return False
 
-    async def _current(self, asked: CodeAskedAbout) -> str:
+    async def _current(self, asked: CodeAskedAbout, info: EngineInfo) -> str:
         """Return the primer to use from now on: the one that was read, while it is still about right."""
         known = self._primers.get(asked.project.id, "")
-        written = await self._written(asked.code)
+        written = await self._written(asked.code, info)
         if not known or _changed_share(known, written) > MUCH_CHANGED:
             known = self._primers[asked.project.id] = written
         return known
 
-    async def _written(self, code: ProjectCode) -> str:
-        if not self._most_tokens:
+    async def _written(self, code: ProjectCode, info: EngineInfo) -> str:
+        room = self._model.budget(info.context_tokens).prompt * PRIMER_SHARE
+        most_tokens = min(self._most_tokens, round(room))
+        if not most_tokens:
             return ""
         parts = await code.main_parts()
         files = [MainFile(path, main_symbols(chunks)) for path, chunks in parts.files.items()]
-        return primer(parts.readme, files, most_tokens=self._most_tokens)
+        return primer(parts.readme, files, most_tokens=most_tokens)
 
     async def _read(self, system: str, info: EngineInfo) -> bool:
         """Read a front and keep it; return whether that could be done."""

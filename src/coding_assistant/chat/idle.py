@@ -5,8 +5,8 @@ the engine back within a batch.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import TypeAlias, TypeVar
 
@@ -47,14 +47,30 @@ class Attention:
         """Take the attention inside; what goes on for nobody is cancelled now."""
         self._questions += 1
         self._note_change()
-        for scope in self._idle_scopes:
-            scope.cancel()
+        self.stop_chores()
         try:
             yield
         finally:
             self._questions -= 1
             self._last_end = anyio.current_time()
             self._note_change()
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncGenerator[None, None]:
+        """Be inside only once nothing goes on for nobody, and let nothing begin.
+
+        For whoever takes away what such work may be reading at this moment.
+        """
+        with self.question():
+            while self._idle_scopes:
+                await self._changed.wait()
+            yield
+
+    def stop_chores(self) -> None:
+        """Cancel what goes on for nobody, for something that somebody may soon wait for."""
+        self._last_end = anyio.current_time()
+        for scope in self._idle_scopes:
+            scope.cancel()
 
     async def unless_asked(self, work: Callable[[], Awaitable[_Result]]) -> _Result | None:
         """Do what can wait, until somebody asks; return its result, None if it was stopped."""
@@ -66,6 +82,7 @@ class Attention:
                 return await work()
             finally:
                 self._idle_scopes.discard(scope)
+                self._note_change()
         return None
 
     async def quiet(self, seconds: float) -> None:
@@ -102,18 +119,18 @@ class IdleWork:
                     await self._attention.change()
 
     async def do_next(self) -> bool:
-        """Do the first chore that there is, unless a question stops it; return whether there was one."""
+        """Do the first chore that there is; return whether one was done to its end."""
         for chore in self._chores:
-            found = await self._attention.unless_asked(partial(_done, chore))
-            if found is not False:
-                return True
+            done = await self._attention.unless_asked(partial(attempted, chore))
+            if done is not False:
+                return bool(done)
         return False
 
 
-async def _done(chore: Chore) -> bool:
-    """Do a chore; one that fails counts as nothing to do, so that the others come to their turn."""
+async def attempted(work: Chore) -> bool:
+    """Do what nobody waits for; if it fails, nothing was done, and whoever did it goes on."""
     try:
-        return await chore()
+        return await work()
     except CodingAssistantError as error:
         logger.warning("work for an idle moment was left: %s", error.code)
     except Exception as error:  # noqa: BLE001  -- the edge of a task that nobody awaits: the server goes on

@@ -11,6 +11,7 @@ from coding_assistant.chat.store import ConversationStore
 from coding_assistant.domain import ModelSpec, Project, Source, Summary, Turn
 from coding_assistant.inference.caches import SlotCaches
 from coding_assistant.inference.reading_speed import ReadingSpeeds, source_budget
+from coding_assistant.inference.snapshots import FRONT_PREFIX
 from coding_assistant.protocols import Engine
 
 _DIGEST_DIGITS = 32
@@ -99,4 +100,4 @@ class ChatModel:
 
 def front_digest(system: str) -> str:
     """Return the name under which the beginning of conversations with this system text is kept."""
-    return hashlib.sha256(system.encode()).hexdigest()[:_DIGEST_DIGITS]
+    return FRONT_PREFIX + hashlib.sha256(system.encode()).hexdigest()[:_DIGEST_DIGITS]

@@ -4,7 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from coding_assistant.chat.compaction import numbered_turns
-from coding_assistant.chat.rendering import ConversationText, Counts, render_conversation, summary_text
+from coding_assistant.chat.rendering import (
+    ConversationText,
+    Counts,
+    new_turn_text,
+    render_conversation,
+    summary_text,
+)
 from coding_assistant.chat.sources import CHARACTERS_PER_TOKEN, render_source
 from coding_assistant.domain import Dropped, Message, Receipt, ReceiptSection, Turn
 
@@ -129,21 +135,20 @@ async def _sections(
     counts: Counts, fitted: ConversationText, messages: Sequence[Message], *, total: int
 ) -> tuple[ReceiptSection, ...]:
     """Return what each part takes; the format's own tokens are the rest of the exact total."""
-    said = [await counts.message(message) for message in messages]
-    primer = min(said[0], await counts.text(fitted.primer))
-    with_summary = 1 if fitted.kept else -1
-    summary = min(said[with_summary], await counts.text(summary_text(fitted)))
-    said[with_summary] -= summary
+    system, *spoken = [await counts.message(message) for message in messages]
+    primer = min(system, await counts.text(fitted.primer))
+    summary = await counts.text(summary_text(fitted))
+    asked = await counts.text(new_turn_text(fitted))
     earlier = {source.number for turn in fitted.kept for source in turn.sources}
     new = [source for source in fitted.sources if source.number not in earlier]
-    sources = min(said[-1], await counts.text("\n\n".join(map(render_source, new))))
+    sources = min(asked, await counts.text("\n\n".join(map(render_source, new))))
     parts = {
-        "system": said[0] - primer,
+        "system": system - primer,
         "primer": primer,
         "summary": summary,
-        "history": sum(said[1:-1]),
+        "history": max(0, sum(spoken) - summary - asked),
         "sources": sources,
-        "question": said[-1] - sources,
+        "question": asked - sources,
     }
     sections = [ReceiptSection(name, tokens) for name, tokens in parts.items()]
     return (*sections, ReceiptSection("format", total - sum(parts.values())))

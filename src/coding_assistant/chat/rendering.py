@@ -4,7 +4,7 @@ The same conversation is rendered the same way each time, and a longer one begin
 shorter: that is what keeps an engine's cache good.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from coding_assistant.chat.compaction import TurnCost, render_summary
@@ -68,14 +68,10 @@ def system_text(project_name: str, *, instructions: str = "", primer: str = "") 
     return f"{opening}\n\n{primer}" if primer else opening
 
 
-def render_question(
-    question: str, sources: Sequence[Source], *, shown: Iterable[int], before: str = ""
-) -> str:
-    """Return a turn's user message: sources not yet shown in full, the others by number, the question."""
-    known = frozenset(shown)
-    parts = [before] if before else []
-    parts += [render_source(source) for source in sources if source.number not in known]
-    again = [f"[{source.number}]" for source in sources if source.number in known]
+def render_question(question: str, sources: Sequence[Source], *, shown: Container[int]) -> str:
+    """Return what a turn asks: sources not yet shown in full, the others by number, the question."""
+    parts = [render_source(source) for source in sources if source.number not in shown]
+    again = [f"[{source.number}]" for source in sources if source.number in shown]
     if again:
         parts.append(f"See also {', '.join(again)} above.")
     return "\n\n".join((*parts, f"Question: {question}"))
@@ -84,19 +80,35 @@ def render_question(
 def render_conversation(conversation: ConversationText, *, vocabulary: str) -> tuple[Message, ...]:
     """Return the messages of the conversation up to the new question.
 
-    A turn that has no answer, or one without text, keeps its question: it has been read, and what stands
-    before it stays as it is. Tokens of an answer count where the vocabulary is the one that wrote them.
+    A question that got no answer stays where it was read, in one message with the next one: after two empty
+    answers Qwen2.5-Coder 1.5B gave none either, and any words in their place it copied
+    (docs/conversations-log.md). Tokens of an answer count where the vocabulary is the one that wrote them.
     """
     messages = [Message(Role.SYSTEM, conversation.system)]
     shown: set[int] = set()
-    before = summary_text(conversation)
+    before = [summary_text(conversation)]
     for turn in conversation.kept:
-        asked = render_question(turn.question, turn.sources, shown=shown, before=before)
-        messages += [Message(Role.USER, asked), answer_message(turn, vocabulary)]
+        before.append(render_question(turn.question, turn.sources, shown=shown))
         shown |= {source.number for source in turn.sources}
-        before = ""
-    asked = render_question(conversation.question, conversation.sources, shown=shown, before=before)
-    return (*messages, Message(Role.USER, asked))
+        if is_answered(turn):
+            messages += [_asked(before), answer_message(turn, vocabulary)]
+            before = []
+    return (*messages, _asked([*before, new_turn_text(conversation)]))
+
+
+def new_turn_text(conversation: ConversationText) -> str:
+    """Return the new question with its sources, as it stands at the end of the prompt."""
+    shown = {source.number for turn in conversation.kept for source in turn.sources}
+    return render_question(conversation.question, conversation.sources, shown=shown)
+
+
+def is_answered(turn: Turn) -> bool:
+    """Return whether the turn has an answer with words in it; one that was stopped early may have none."""
+    return turn.answer is not None and bool(turn.answer.text.strip())
+
+
+def _asked(parts: Sequence[str]) -> Message:
+    return Message(Role.USER, "\n\n".join(filter(None, parts)))
 
 
 def summary_text(conversation: ConversationText) -> str:

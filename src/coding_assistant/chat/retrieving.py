@@ -28,7 +28,10 @@ async def find_sources(
     """Return the sources for a question, best first, but those in front that were ``read`` ahead for it."""
     search = in_conversation(question, kept.past)
     hits = await code.find_sources(search.question, context=search.context, limit=MOST_HITS)
-    return number_sources(hits, kept.past, token_budget=token_budget, summarised=kept.summarised, read=read)
+    share = FOLLOW_UP_SHARE if search.context else 1.0
+    return number_sources(
+        hits, kept.past, token_budget=round(token_budget * share), summarised=kept.summarised, read=read
+    )
 
 
 def new_chunks(sources: Sequence[Source], kept: KeptConversation) -> tuple[Chunk, ...]:

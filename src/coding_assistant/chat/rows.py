@@ -70,9 +70,7 @@ def turn_row(connection: Connection, turn_id: str) -> RowMapping:
     )
     row = connection.execute(statement).mappings().first()
     if row is None:
-        raise NotFound(
-            f"There is no turn {turn_id!r}.", hint="Its conversation may have been cleared or deleted."
-        )
+        raise no_turn(turn_id)
     return row
 
 
@@ -88,6 +86,13 @@ def no_conversation(conversation_id: str) -> ConversationNotFound:
     return ConversationNotFound(
         f"There is no conversation {conversation_id!r}.",
         hint="List them with: coding-assistant conversations list",
+    )
+
+
+def no_turn(turn_id: str) -> NotFound:
+    """Return the error for a turn that is not there."""
+    return NotFound(
+        f"There is no turn {turn_id!r}.", hint="Its conversation may have been cleared or deleted."
     )
 
 

@@ -118,7 +118,10 @@ async def summary_from(
 
 
 def _true_sentences(written: str, turns: Sequence[Turn], previous: Summary | None) -> list[str]:
-    """Return the sentences of a reply, each once, whose names and numbers all stand in what was said."""
+    """Return the sentences of a reply, each once, whose names and numbers all stand in what was said.
+
+    One without any cannot be checked, and says little: "Several options were discussed."
+    """
     said = [previous.text] if previous else []
     for turn in turns:
         said += [turn.question, turn.answer.text if turn.answer else ""]
@@ -128,7 +131,7 @@ def _true_sentences(written: str, turns: Sequence[Turn], previous: Summary | Non
     return [
         sentence
         for sentence in found
-        if all(detail.lower() in everything for detail in facts.details(sentence))
+        if (details := facts.details(sentence)) and all(each.lower() in everything for each in details)
     ]
 
 

@@ -23,6 +23,7 @@ from coding_assistant.chat.rows import (
     next_activity,
     next_serial,
     no_conversation,
+    no_turn,
     turn_row,
     with_sources,
 )
@@ -111,6 +112,11 @@ class TurnStore:
             if kept.request_digest != request_digest:
                 raise _key_reused()
             return with_sources(connection, [turn_row(connection, kept.turn_id)])[0]
+
+    def release_key(self, turn_id: str) -> None:
+        """Forget the key that a turn was begun under, so that its request can be sent again as a new one."""
+        with writing(self._engine) as connection:
+            connection.execute(delete(question_keys).where(question_keys.c.turn_id == turn_id))
 
     def set_sources(self, turn_id: str, shown: Sequence[Source]) -> None:
         """Write down what the model reads for a turn, in place of what was written before.
@@ -206,14 +212,20 @@ class TurnStore:
             if not changed.rowcount:
                 raise no_conversation(conversation_id)
 
-    def add_summary(self, conversation_id: str, summary: Summary) -> None:
-        """Write down what stands for the conversation's older turns from now on."""
+    def add_summary(self, conversation_id: str, summary: Summary, *, last_turn_id: str) -> None:
+        """Write down what stands for the conversation's older turns from now on.
+
+        ``last_turn_id`` is the last of those turns. Raises ``NotFound`` when it is gone: its conversation was
+        cleared while the summary was written, and other turns may have its number by now.
+        """
         own = summaries.alias()
         number = select(func.coalesce(func.max(own.c.number), 0) + 1).where(
             own.c.conversation_id == conversation_id
         )
         with writing(self._engine) as connection:
             conversation_row(connection, conversation_id)
+            if turn_row(connection, last_turn_id)["conversation_id"] != conversation_id:
+                raise no_turn(last_turn_id)
             connection.execute(
                 insert(summaries).values(
                     **summary_values(conversation_id, summary), number=number.scalar_subquery()

@@ -1,5 +1,6 @@
 """``conversations``: look at, find, change, delete, restore, export and import what was said."""
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from enum import StrEnum
 from pathlib import Path
@@ -7,16 +8,19 @@ from typing import Annotated
 
 import typer
 
+from coding_assistant.chat.export import summary_heading
 from coding_assistant.cli.connection import Connection, connect
 from coding_assistant.cli.conversation_choice import find_conversation
 from coding_assistant.cli.options import JsonOption, ProjectOption, chosen_folder, read_settings
-from coding_assistant.cli.rendering import SHORT_ID, count, message_lines
+from coding_assistant.cli.rendering import SHORT_ID, Line, count, message_lines, written
 from coding_assistant.cli.screen import Screen, Span, one_line, standard_error, standard_output
 from coding_assistant.contract import (
     MAX_IMPORT_BYTES,
     ConversationPatch,
     ConversationView,
     FoundMessageView,
+    MessageView,
+    SummaryView,
 )
 from coding_assistant.errors import InvalidRequest
 from coding_assistant.project.walk import open_root
@@ -91,7 +95,7 @@ def search(
 
 @conversations.command()
 def show(conversation: IdArgument, *, as_json: JsonOption = False) -> None:
-    """Print what was said, with the citations."""
+    """Print what was said, with the citations and the summaries that stand for it when the model reads it."""
     output, side = standard_output(), standard_error()
     with _connected(side) as connection:
         calls, bridge = connection.calls, connection.bridge
@@ -108,9 +112,9 @@ def show(conversation: IdArgument, *, as_json: JsonOption = False) -> None:
         return
     output.line(Span(found.title, "bold"))
     output.line(Span(f"{found.conversation_id} · {root or 'a folder that is not known any more'}", "dim"))
-    for message in messages:
+    for each in sorted((*messages, *page.summaries), key=_place):
         output.line()
-        for line in message_lines(output, root, message):
+        for line in _lines(output, root, each):
             output.line(*line)
 
 
@@ -245,6 +249,19 @@ def _change(conversation: str, patch: ConversationPatch) -> None:
         call = connection.calls.change_conversation(found.conversation_id, patch)
         changed = connection.bridge.run(call)
     output.line(f"{changed.conversation_id[:SHORT_ID]}  {changed.title}{_marks(changed)}")
+
+
+def _place(told: MessageView | SummaryView) -> tuple[int, bool]:
+    """Tell where something stands: a summary behind the last turn that it stands for."""
+    return (told.last_turn, True) if isinstance(told, SummaryView) else (told.turn, False)
+
+
+def _lines(screen: Screen, root: Path | None, told: MessageView | SummaryView) -> Iterator[Line]:
+    if isinstance(told, MessageView):
+        yield from message_lines(screen, root, told)
+        return
+    yield [Span(f"{summary_heading(told.last_turn, told.origin)}:", "yellow")]
+    yield written(screen, told.text)
 
 
 def _known_project(connection: Connection, folder: Path) -> str | None:

@@ -63,6 +63,7 @@ class MessageView(Response):
     """One half of a turn."""
 
     id: str
+    turn: int = Field(description="The turn's number, by which a summary says how far it reaches.")
     role: Literal["user", "assistant"]
     content: str
     created_at: datetime
@@ -357,7 +358,11 @@ def answer_message_id(turn_id: str) -> str:
 def history_messages(turn: domain.Turn) -> list[MessageView]:
     """Return the two messages of a turn; one that waits for its answer has only the first."""
     question = MessageView(
-        id=question_message_id(turn.id), role="user", content=turn.question, created_at=turn.asked_at
+        id=question_message_id(turn.id),
+        turn=turn.number,
+        role="user",
+        content=turn.question,
+        created_at=turn.asked_at,
     )
     answer = turn.answer
     if answer is None:
@@ -366,6 +371,7 @@ def history_messages(turn: domain.Turn) -> list[MessageView]:
         question,
         MessageView(
             id=answer_message_id(turn.id),
+            turn=turn.number,
             role="assistant",
             content=answer.text,
             created_at=answer.finished_at,

@@ -195,6 +195,7 @@ class _ModelTable(_Table):
     system_prompt: str = ""
     stop_tokens: list[Annotated[str, Field(min_length=1)]] = []
     prompt_format: Literal["auto", "phi3", "llama2", "llama3", "chatml"] = "auto"
+    speculation: Literal["off", "ngram"] = "off"
     title: str = ""
     licence: str = ""
     size_bytes: int | None = Field(default=None, ge=1)
@@ -254,6 +255,7 @@ def _spec(name: str, table: Mapping[str, object], *, file: str) -> ModelSpec:
         system_prompt=model.system_prompt,
         stop_tokens=tuple(model.stop_tokens),
         prompt_format=model.prompt_format,
+        speculation=model.speculation,
         title=model.title,
         licence=model.licence,
         size_bytes=model.size_bytes,

@@ -8,7 +8,7 @@ prompt, so that a model reads what it was trained on. Knows nothing of processes
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from coding_assistant.domain import Message
@@ -19,6 +19,7 @@ from coding_assistant.inference.prompt_format import (
     Control,
     PromptFormat,
     Stretch,
+    Tokens,
     broken,
     looks_like_markup,
 )
@@ -33,6 +34,10 @@ _MARKUP: Final = re.compile(r"<\|.+\|>")
 
 # What C calls a space: llama.cpp drops these after a control token that strips its right side.
 _SPACES: Final = " \t\n\v\f\r"
+
+# Stands for an answer in its own tokens where text goes on after it: a SentencePiece vocabulary would put a
+# space before a text that stands alone.
+_LETTER: Final = "a"
 
 # Some 10 MB of integers, for ten conversations that fill 30,000 tokens of context each.
 _REMEMBERED_TOKENS: Final = 300_000
@@ -132,6 +137,11 @@ class PromptEncoder:
         self._remembered: OrderedDict[str, tuple[int, ...]] = OrderedDict()
         self._remembered_tokens = 0
 
+    @property
+    def format_name(self) -> str:
+        """The name of the prompt format."""
+        return self._format.name
+
     def stop_strings(self, wanted: Sequence[str]) -> tuple[str, ...]:
         """Return the texts that end an answer: those wanted and the format's, less control tokens' names.
 
@@ -157,7 +167,11 @@ class PromptEncoder:
         return tokens
 
     async def encode(self, messages: Sequence[Message]) -> tuple[int, ...]:
-        """Return the prompt's tokens, ending where the answer begins: ``protocols.Engine.encode``."""
+        """Return the prompt's tokens, ending where the answer begins: ``protocols.Engine.encode``.
+
+        An answer's own tokens are taken as they are, unless one of them is structure.
+        """
+        messages = [self._without_structure(message) for message in messages]
         tokens = list(self._traits.beginning)
         # The text since the last control token, which the next one continues across a stretch's end.
         open_text = ""
@@ -166,11 +180,19 @@ class PromptEncoder:
             if isinstance(segment, Control):
                 tokens.append(self._traits.controls[segment.name])
                 open_text, strips = "", segment.name in self._traits.strips_right
+            elif isinstance(segment, Tokens):
+                tokens += segment.tokens
+                open_text = _LETTER
             else:
                 text = segment.text.lstrip(_SPACES) if strips and not open_text else segment.text
                 tokens += await self._continuation(open_text, text)
                 open_text += text
         return tuple(tokens)
+
+    def _without_structure(self, message: Message) -> Message:
+        if any(token in self._traits.guarded for token in message.tokens):
+            return replace(message, tokens=())
+        return message
 
     async def _tokenize_as_text(self, text: str) -> tuple[int, ...]:
         tokens = await self._tokenizer.tokenize(text)

@@ -30,7 +30,14 @@ class Text:
     text: str
 
 
-Segment: TypeAlias = Control | Text
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """An answer in the tokens that the model wrote it in."""
+
+    tokens: tuple[int, ...]
+
+
+Segment: TypeAlias = Control | Text | Tokens
 Stretch: TypeAlias = tuple[Segment, ...]
 
 
@@ -70,14 +77,29 @@ class PromptFormat:
         stretches = [self._first_stretch(system, questions[0])]
         for exchange, next_question in zip(exchanges, questions[1:], strict=True):
             parts = (
-                *self._literal(self.answer_lead),
-                self._content(exchange.answer),
-                *self._literal(self.answer_to_question),
+                *self._answer(exchange.answer),
                 self._content(next_question),
                 *self._literal(self.question_to_answer),
             )
             stretches.append(_merged(parts))
         return tuple(stretches)
+
+    def _answer(self, answer: Message) -> tuple[Segment, ...]:
+        """Write an answer down with all that stands before the next question.
+
+        In its own tokens it has the lead already, and perhaps the blanks after it. One that quotes a marker
+        is written as text all the same, for there the marker can be broken.
+        """
+        literal = self.answer_to_question
+        if not answer.tokens or broken(answer.text, self.markers) != answer.text:
+            return (
+                *self._literal(self.answer_lead),
+                self._content(answer.text),
+                *self._literal(literal),
+            )
+        blanks = literal[: len(literal) - len(literal.lstrip())]
+        rest = literal.removeprefix(blanks) if answer.text.endswith(blanks) else literal
+        return (Tokens(answer.tokens), *self._literal(rest))
 
     def _first_stretch(self, system: str | None, question: str) -> Stretch:
         if system is None:
@@ -251,7 +273,10 @@ def broken(text: str, names: Sequence[str]) -> str:
 @dataclass(frozen=True, slots=True)
 class _Exchange:
     question: str
-    answer: str
+    answer: Message
+
+
+_NO_ANSWER: Final = Message(Role.ASSISTANT, "")
 
 
 def _as_conversation(messages: Sequence[Message]) -> tuple[str | None, list[_Exchange], str]:
@@ -267,10 +292,10 @@ def _as_conversation(messages: Sequence[Message]) -> tuple[str | None, list[_Exc
         match message.role:
             case Role.USER:
                 if question is not None:
-                    exchanges.append(_Exchange(question, ""))
+                    exchanges.append(_Exchange(question, _NO_ANSWER))
                 question = message.text
             case Role.ASSISTANT if question is not None:
-                exchanges.append(_Exchange(question, message.text))
+                exchanges.append(_Exchange(question, message))
                 question = None
             case _:
                 raise InvalidRequest(
@@ -286,7 +311,7 @@ def _merged(segments: Sequence[Segment]) -> Stretch:
     """Join neighbouring texts: a tokenizer may read a line break and what follows as one token."""
     merged: list[Segment] = []
     for segment in segments:
-        if isinstance(segment, Control):
+        if not isinstance(segment, Text):
             merged.append(segment)
         elif segment.text:
             previous = merged[-1] if merged else None

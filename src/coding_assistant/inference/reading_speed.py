@@ -33,17 +33,18 @@ _FORMAT: Final = TypeAdapter(_Speeds)
 
 
 class ReadingSpeeds:
-    """Remembers how fast models read lately. Its methods block, and never fail for the file's sake."""
+    """Remembers how fast models read lately. Made and added to, it blocks; it never fails for its file."""
 
     def __init__(self, file: Path, *, machine: str | None = None) -> None:
         self._file = file
         self._machine = this_machine() if machine is None else machine
         self._lock = threading.Lock()
+        self._known = self._read()
 
     def of(self, model: str) -> float | None:
         """Return the tokens that the model reads in a second, None while that is not known."""
         with self._lock:
-            speeds = self._read().get(self._machine, {}).get(model)
+            speeds = self._known.get(self._machine, {}).get(model)
         return median(speeds) if speeds else None
 
     def add(self, model: str, tokens: int, seconds: float) -> None:
@@ -51,11 +52,10 @@ class ReadingSpeeds:
         if tokens < SHORTEST_READING_TOKENS or seconds <= 0:
             return
         with self._lock:
-            known = self._read()
-            speeds = known.setdefault(self._machine, {}).setdefault(model, [])
+            speeds = self._known.setdefault(self._machine, {}).setdefault(model, [])
             speeds.append(round(tokens / seconds, 2))
             del speeds[:-_READINGS_KEPT]
-            self._write(known)
+            self._write(self._known)
 
     def _read(self) -> _Speeds:
         try:

@@ -1,67 +1,44 @@
-"""llama.cpp's server over HTTP: its requests, its answers, its errors as ours, and whether it still works.
+"""llama.cpp's server over HTTP: its requests, and whether it still works.
 
 Knows nothing of the process behind the address, of prompt formats and of conversations.
 """
 
+import uuid
 from base64 import b64decode
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from http import HTTPStatus
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from typing import Final
 
 import anyio
 import httpx2
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from coding_assistant.domain import (
-    EngineEvent,
-    Finish,
-    GenerationEnded,
-    GenerationRequest,
-    Message,
-    PromptRead,
-    TextPiece,
+from coding_assistant.domain import EngineEvent, GenerationRequest, Message, PromptRead
+from coding_assistant.errors import EngineFailed
+from coding_assistant.inference.server_answers import (
+    Chunk,
+    Writing,
+    generation_ended,
+    parsed,
+    prompt_read,
+    refusal,
 )
-from coding_assistant.errors import CodingAssistantError, EngineBusy, EngineFailed, InvalidRequest
 
 # A megabyte of text is tokenised in half a second; the rest is a machine under load.
 _SHORT_SECONDS: Final = 60.0
 
+# A stop is answered by a thread that has nothing else to do, in a millisecond.
+_STOP_SECONDS: Final = 5.0
+
 
 class ServerLost(Exception):
     """The server dropped the connection or stopped working. The process behind it knows more."""
-
-
-class _Progress(BaseModel):
-    total: int
-    cache: int
-    processed: int
-
-
-class _Timings(BaseModel):
-    cache_n: int
-    prompt_n: int
-    prompt_ms: float
-    predicted_n: int
-    predicted_ms: float
-
-
-class _Error(BaseModel):
-    message: str
-    type: str = ""
-    n_prompt_tokens: int | None = None
-    n_ctx: int | None = None
-
-
-class _Chunk(BaseModel):
-    """One event of ``/completion``; also an error's body."""
-
-    content: str = ""
-    stop: bool = False
-    stop_type: str = ""
-    prompt_progress: _Progress | None = None
-    timings: _Timings | None = None
-    error: _Error | None = None
 
 
 class _Tokens(BaseModel):
@@ -82,6 +59,15 @@ class _Properties(BaseModel):
 
 class _Slot(BaseModel):
     is_processing: bool
+
+
+class _Saved(BaseModel):
+    n_saved: int
+    n_written: int
+
+
+class _Restored(BaseModel):
+    n_restored: int
 
 
 class _Embedding(BaseModel):
@@ -183,55 +169,114 @@ class ServerClient:
     async def complete(self, request: GenerationRequest) -> AsyncGenerator[EngineEvent, None]:
         """Continue the prompt; see ``protocols.Engine.generate``.
 
-        Closing the generator closes the connection, which the server looks at once a second. A stop string
-        ends an answer as complete, with all that was written before it: what follows was never written.
+        Closing the generator stops the server within the batch at work. A stop string ends an answer as
+        complete, with all that was written before it: what follows was never written.
         """
-        async with self._completion(request) as chunks:
-            while True:
-                with self._signs.awaited():
-                    event = await anext(chunks, None)
-                if event is None:
-                    raise ServerLost
-                chunk = _parsed(event.data)
-                if chunk.prompt_progress is not None:
-                    progress = chunk.prompt_progress
-                    yield PromptRead(progress.processed, progress.total, progress.cache)
-                if chunk.content:
-                    yield TextPiece(chunk.content)
-                if chunk.stop:
-                    yield _ended(chunk)
-                    return
-
-    @asynccontextmanager
-    async def _completion(
-        self, request: GenerationRequest
-    ) -> AsyncIterator[AsyncIterator[httpx2.ServerSentEvent]]:
+        writing = Writing(self.tokenize)
         body = {
-            "prompt": request.tokens,
-            "id_slot": request.slot,
-            "cache_prompt": True,
             "n_predict": request.max_tokens,
             "temperature": request.temperature,
             "top_p": request.top_p,
             "stop": request.stop,
-            "stream": True,
-            "return_progress": True,
+            "return_tokens": True,
         }
+        async with aclosing(self._chunks(request.tokens, request.slot, body)) as chunks:
+            async for chunk in chunks:
+                if chunk.prompt_progress is not None:
+                    yield prompt_read(chunk.prompt_progress)
+                elif chunk.stop:
+                    yield generation_ended(chunk)
+                elif piece := await writing.piece(chunk):
+                    yield piece
+
+    async def read(self, tokens: Sequence[int], *, slot: int) -> AsyncGenerator[PromptRead, None]:
+        """Read tokens into a slot; see ``protocols.Engine.read``."""
+        async with aclosing(self._chunks(tokens, slot, {"n_predict": 0})) as chunks:
+            async for chunk in chunks:
+                if chunk.prompt_progress is not None:
+                    yield prompt_read(chunk.prompt_progress)
+
+    async def save_slot(self, slot: int, filename: str) -> int:
+        """Have the server write a slot to a file of its folder, once it is idle; return the file's bytes.
+
+        0 when there is nothing to save, or no room for it on the disk: what is in the file is then no
+        snapshot.
+        """
+        saved = _Saved.model_validate_json(await self._act_on_slot(slot, "save", filename))
+        return saved.n_written if saved.n_saved else 0
+
+    async def restore_slot(self, slot: int, filename: str) -> int:
+        """Have a slot hold what the file says, once it is idle; return its tokens.
+
+        Raises ``EngineFailed`` when the server refuses the file; the slot is then empty.
+        """
+        return _Restored.model_validate_json(await self._act_on_slot(slot, "restore", filename)).n_restored
+
+    async def erase_slot(self, slot: int) -> None:
+        """Have a slot forget what it has read, once it is idle."""
+        await self._act_on_slot(slot, "erase")
+
+    async def _act_on_slot(self, slot: int, action: str, filename: str = "") -> bytes:
+        # No short request: it waits for the slot, and a snapshot may take long on a slow disk.
+        with self._signs.awaited():
+            return await self._request("POST", f"/slots/{slot}?action={action}", {"filename": filename})
+
+    async def _chunks(
+        self, tokens: Sequence[int], slot: int, how: Mapping[str, object]
+    ) -> AsyncGenerator[Chunk, None]:
+        """Yield what the server says of a prompt until its end; closing makes it stop."""
+        prompt = {"prompt": tokens, "id_slot": slot, "cache_prompt": True}
+        async with self._stream({**prompt, **how, "stream": True, "return_progress": True}) as events:
+            while True:
+                with self._signs.awaited():
+                    event = await anext(events, None)
+                if event is None:
+                    raise ServerLost
+                chunk = parsed(event.data)
+                yield chunk
+                if chunk.stop:
+                    return
+
+    @asynccontextmanager
+    async def _stream(
+        self, body: Mapping[str, object]
+    ) -> AsyncIterator[AsyncIterator[httpx2.ServerSentEvent]]:
+        """Begin a stream of the server's, and stop it in the end.
+
+        A closed connection alone is looked at once a second, and often only after one more batch. A stream
+        with a name can be stopped, which is seen as soon as the batch at work is done.
+        """
+        name = uuid.uuid4().hex
         self._require_open()
+        request = self._http.build_request(
+            "POST", "/completion", json=body, headers={"X-Conversation-Id": name}
+        )
+        is_there = True
         try:
             with self._signs.awaited():
-                response = await self._http.send(
-                    self._http.build_request("POST", "/completion", json=body), stream=True
-                )
+                response = await self._http.send(request, stream=True)
             try:
                 if response.is_error:
-                    raise _translated(response.status_code, await response.aread())
+                    raise refusal(response.status_code, await response.aread())
                 # The last event repeats the whole prompt, so that no size is too large.
                 yield aiter(httpx2.EventSource(response, max_event_size=None))
             finally:
                 await response.aclose()
-        except httpx2.TransportError as error:
+        except (httpx2.TransportError, ServerLost) as error:
+            is_there = False
             raise ServerLost from error
+        finally:
+            if is_there:
+                await self._stop_stream(name)
+
+    async def _stop_stream(self, name: str) -> None:
+        """Stop a stream, also when its reader is cancelled, and have the server forget what it said.
+
+        One with a name would go on without its reader, and stay in the server's memory after its end.
+        """
+        with anyio.move_on_after(_STOP_SECONDS, shield=True), suppress(httpx2.TransportError):
+            if not self._http.is_closed:
+                await self._http.request("DELETE", "/v1/stream", params={"conv_id": name})
 
     async def _call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> bytes:
         """Make a short request and return the answer's body."""
@@ -248,51 +293,9 @@ class ServerClient:
         except httpx2.TransportError as error:
             raise ServerLost from error
         if response.is_error:
-            raise _translated(response.status_code, response.content)
+            raise refusal(response.status_code, response.content)
         return response.content
 
     def _require_open(self) -> None:
         if self._http.is_closed:
             raise ServerLost
-
-
-def _parsed(data: str) -> _Chunk:
-    try:
-        chunk = _Chunk.model_validate_json(data)
-    except ValidationError as error:
-        raise EngineFailed("The engine answered something that is not an answer.") from error
-    if chunk.error is not None:
-        raise EngineFailed(f"The engine gave up: {chunk.error.message}.")
-    return chunk
-
-
-def _ended(chunk: _Chunk) -> GenerationEnded:
-    timings = chunk.timings
-    if timings is None:
-        raise EngineFailed("The engine ended an answer without its counts.")
-    return GenerationEnded(
-        finish=Finish.LENGTH if chunk.stop_type == "limit" else Finish.COMPLETE,
-        cached_tokens=timings.cache_n,
-        new_tokens=timings.prompt_n,
-        written_tokens=timings.predicted_n,
-        reading_seconds=timings.prompt_ms / 1000,
-        writing_seconds=timings.predicted_ms / 1000,
-    )
-
-
-def _translated(status: int, body: bytes) -> CodingAssistantError:
-    """Return the server's refusal as one of the product's errors."""
-    try:
-        error = _Chunk.model_validate_json(body).error
-    except ValidationError:
-        error = None
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        return EngineBusy("The engine is still loading its model.", hint="Try again in a few seconds.")
-    if error is None:
-        return EngineFailed(f"The engine refused with HTTP status {status}.")
-    if error.n_prompt_tokens is not None and error.n_ctx is not None:
-        return InvalidRequest(
-            f"The prompt has {error.n_prompt_tokens:,} tokens, the context holds {error.n_ctx:,}.",
-            hint="Ask about less at once, or set a longer context for this model.",
-        )
-    return EngineFailed(f"The engine refused: {error.message}.")

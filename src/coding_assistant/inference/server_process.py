@@ -128,13 +128,15 @@ class ServerProcess:
         """
         log = EngineLog(log_file)
         try:
-            process = await anyio.open_process(
-                SERVER_COMMAND,
-                stdin=PIPE,
-                stdout=PIPE,
-                stderr=log.write_end,
-                env={**_SPINNING, **child_environment(os.environ)},
-            )
+            # A cancellation in the middle would leave a child that nobody knows.
+            with anyio.CancelScope(shield=True):
+                process = await anyio.open_process(
+                    SERVER_COMMAND,
+                    stdin=PIPE,
+                    stdout=PIPE,
+                    stderr=log.write_end,
+                    env={**_SPINNING, **child_environment(os.environ)},
+                )
         finally:
             os.close(log.write_end)
         server = cls(process, log)

@@ -16,6 +16,7 @@ class ServerSettings:
     because arguments and environments can be read by others. ``embedding`` has the model turn text into
     vectors instead of continuing it, by its own way of making one vector of its tokens' or else by their
     mean when ``mean_pooling`` is set. ``niceness`` is how far the process steps back behind others, 0 to 19.
+    ``snapshot_folder`` is where slots are saved to, empty for nowhere. ``speculates`` has the model guess.
     """
 
     model_file: str
@@ -28,6 +29,8 @@ class ServerSettings:
     embedding: bool = False
     mean_pooling: bool = False
     niceness: int = 0
+    snapshot_folder: str = ""
+    speculates: bool = False
 
     def to_line(self) -> bytes:
         """Return the settings as they travel."""

@@ -34,8 +34,8 @@ class _Waiter:
 class SlotTable:
     """Lends ``count`` slots, first come, first served, each to one holder at a time and one to an owner.
 
-    At most ``longest_queue`` wait, none of them longer than ``patience_seconds``. Somebody whose owner has
-    a slot already keeps his place in the queue while others pass.
+    None waits longer than ``patience_seconds``; ``longest_queue`` is how many questions may wait. Somebody
+    whose owner has a slot already keeps his place in the queue while others pass.
     """
 
     def __init__(
@@ -77,6 +77,15 @@ class SlotTable:
             self._lease_seconds.append(self._clock() - began)
             self._release(slot, owner)
 
+    def require_room(self, begun: int) -> None:
+        """Raise ``EngineBusy`` when so many unanswered questions leave no place in the queue for another.
+
+        For whoever is about to begin one: what goes on for nobody has a slot, too, and does not count.
+        """
+        ahead = max(0, begun - self._count)
+        if begun - self._count >= self._longest_queue:
+            raise self._busy(ahead)
+
     def assign(self, slot: int, owner: str | None) -> None:
         """Note whose text the slot holds, None when it is empty; without a word it is its last holder's."""
         if owner is None:
@@ -88,8 +97,6 @@ class SlotTable:
         waiter = _Waiter(owner)
         self._queue.append(waiter)
         self._serve()
-        if waiter.slot is None and len(self._queue) > self._longest_queue:
-            raise self._refuse(waiter)
         try:
             with anyio.move_on_after(self._patience_seconds):
                 await _served(waiter, on_wait)
@@ -97,7 +104,8 @@ class SlotTable:
             self._leave(waiter)
             raise
         if waiter.slot is None:
-            raise self._refuse(waiter)
+            self._leave(waiter)
+            raise self._busy(waiter.ahead)
         return waiter.slot
 
     def _serve(self) -> None:
@@ -140,12 +148,11 @@ class SlotTable:
         else:
             self._release(waiter.slot, waiter.owner)
 
-    def _refuse(self, waiter: _Waiter) -> EngineBusy:
-        self._leave(waiter)
+    def _busy(self, ahead: int) -> EngineBusy:
         return EngineBusy(
-            f"The model is busy with other questions, and {waiter.ahead} more wait before this one.",
+            f"The model is busy with other questions, and {ahead} more wait before this one.",
             hint="Ask again in a moment.",
-            retry_after_seconds=self._expected_seconds(waiter.ahead),
+            retry_after_seconds=self._expected_seconds(ahead),
         )
 
     def _expected_seconds(self, ahead: int) -> int:

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,9 @@ from coding_assistant.errors import DataDirectoryUnusable
 
 # A snapshot of another model or engine that was not used for so long will most likely never be used again.
 _OUTDATED_NANOSECONDS: Final = 24 * 3_600 * 10**9
+
+FRONT_PREFIX: Final = "f-"
+"""Begins the owner's name of what many conversations have in common and no deletion concerns."""
 
 _NAME: Final = re.compile(r"(?P<fingerprint>[0-9a-f]+)-(?P<owner>[0-9a-f-]+)\.kv")
 
@@ -57,8 +60,10 @@ class SnapshotFolder:
         return name
 
     def has(self, fingerprint: str, owner: str) -> bool:
-        """Whether the owner has a snapshot of this fingerprint."""
-        return self._path(fingerprint, owner).exists()
+        """Whether the owner has a snapshot of this fingerprint, as far as can be seen; raises nothing."""
+        with suppress(OSError):
+            return self._path(fingerprint, owner).exists()
+        return False
 
     def make_room(self, fingerprint: str) -> bool:
         """Have the folder ready for one more snapshot; what is over the budget goes. False: none may be."""
@@ -101,33 +106,56 @@ class SnapshotFolder:
 
         Raises ``DataDirectoryUnusable`` when something is left: it holds what was to be forgotten.
         """
+        self._delete_where(lambda stored: stored.owner in owners)
+
+    def keep_only(self, owners: Collection[str]) -> None:
+        """Delete what belongs to none of these owners, of every fingerprint; common fronts stay.
+
+        For what a process that ended between two steps has left of deleted conversations. Raises as
+        ``delete`` does.
+        """
+        self._delete_where(
+            lambda stored: stored.owner not in owners and not stored.owner.startswith(FRONT_PREFIX)
+        )
+
+    def _delete_where(self, is_to_go: Callable[[_Stored], bool]) -> None:
+        """Delete as many as can be deleted; raise ``DataDirectoryUnusable`` when something is left."""
         failures: list[OSError] = []
-        for stored in self._stored():
-            if stored.owner in owners:
-                try:
-                    stored.path.unlink(missing_ok=True)
-                except OSError as error:
-                    failures.append(error)
+        try:
+            listed = self._stored()
+        except OSError as error:
+            raise self._left_over(error) from error
+        for stored in filter(is_to_go, listed):
+            try:
+                stored.path.unlink(missing_ok=True)
+            except OSError as error:
+                failures.append(error)
         if failures:
-            raise DataDirectoryUnusable(
-                f"Something of what was deleted is left in {self._folder}: {failures[0].strerror}.",
-                hint="Delete the files of that folder: nothing but waiting time is lost with them.",
-            ) from failures[0]
+            raise self._left_over(failures[0]) from failures[0]
 
     def _path(self, fingerprint: str, owner: str) -> Path:
         return self._folder / self.name(fingerprint, owner)
 
     def _stored(self) -> list[_Stored]:
         """List the snapshots; other files are not ours."""
+        try:
+            entries = list(os.scandir(self._folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
         stored: list[_Stored] = []
-        with suppress(FileNotFoundError), os.scandir(self._folder) as entries:
-            for entry in entries:
-                # Not the whole name: what the engine was writing when it was killed has an ending more.
-                if (named := _NAME.match(entry.name)) and entry.is_file(follow_symlinks=False):
-                    status = entry.stat(follow_symlinks=False)
-                    path, size, used_at = Path(entry.path), status.st_size, status.st_mtime_ns
-                    stored.append(_Stored(path, named["fingerprint"], named["owner"], size, used_at))
+        for entry in entries:
+            # Not the whole name: what the engine was writing when it was killed has an ending more.
+            if (named := _NAME.match(entry.name)) and entry.is_file(follow_symlinks=False):
+                status = entry.stat(follow_symlinks=False)
+                path, size, used_at = Path(entry.path), status.st_size, status.st_mtime_ns
+                stored.append(_Stored(path, named["fingerprint"], named["owner"], size, used_at))
         return stored
+
+    def _left_over(self, error: OSError) -> DataDirectoryUnusable:
+        return DataDirectoryUnusable(
+            f"Something of what was deleted may be left in {self._folder}: {error.strerror}.",
+            hint="Delete the files of that folder: nothing but waiting time is lost with them.",
+        )
 
     def _room(self, stored: Iterable[_Stored]) -> int:
         taken = sum(each.size for each in stored)

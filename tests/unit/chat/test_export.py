@@ -21,8 +21,7 @@ PROJECT = Project("b" * 32, Path("/somewhere/shop"), "shop")
 COMMIT = "1a2b3c4d" * 5
 
 
-def document(*turns: Turn) -> ConversationDocument:
-    summaries = (Summary(1, "They talked.", SummaryOrigin.EXTRACT, NOON),)
+def document(*turns: Turn, summaries: tuple[Summary, ...] = ()) -> ConversationDocument:
     return ConversationDocument(CONVERSATION, PROJECT, turns, summaries)
 
 
@@ -59,8 +58,29 @@ def test_markdown_says_how_an_answer_ended() -> None:
     assert "*(not answered yet)*" in text
 
 
+def test_markdown_tells_a_summary_behind_the_turns_that_it_stands_for() -> None:
+    turns = [replace(turn(f"Question {number}?"), number=number) for number in (1, 2, 4)]
+    summaries = (
+        Summary(1, "They talked.", SummaryOrigin.EXTRACT, NOON),
+        Summary(3, "They talked:\n\n- of tills", SummaryOrigin.MODEL, NOON),
+    )
+    text = as_markdown(document(*turns, summaries=summaries))
+    by_rule = (
+        "\n> **From here on, the model reads a summary made by rule in place of turn 1:**\n"
+        ">\n> They talked.\n\n"
+    )
+    by_model = (
+        "\n> **From here on, the model reads a summary that it wrote in place of turns 1 to 3:**\n"
+        ">\n> They talked:\n>\n> - of tills\n\n"
+    )
+    parts = ["## Question 1?", by_rule, "## Question 2?", by_model, "## Question 4?"]
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
+
+
 def test_json_is_all_that_is_kept() -> None:
-    fields = json.loads(as_json(document(turn())))
+    summary = Summary(1, "They talked.", SummaryOrigin.EXTRACT, NOON)
+    fields = json.loads(as_json(document(turn(), summaries=(summary,))))
     assert fields["format"] == FORMAT
     assert fields["summaries"][0]["text"] == "They talked."
     (kept,) = fields["turns"]

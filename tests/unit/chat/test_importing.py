@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -218,6 +219,13 @@ def test_the_project_is_the_one_in_that_folder_then_of_that_name(
     missing = project_of(Path("/nowhere/at/all"), "gone")
     assert (missing.root, missing.name) == (Path("/nowhere/at/all"), "gone")
     assert project_of(Path("/" + "x" * 5_000), "long").name == "long"
+    (tmp_path / "link").symlink_to(here.root)
+    here.root.mkdir()
+    for another_way in (tmp_path / "link", here.root / ".." / "here"):
+        assert project_of(another_way, "another name") == here
+    file = tmp_path / "file"
+    file.touch()
+    assert project_of(file, "no folder") == Project(ANY, file, "no folder")
 
 
 def test_an_export_of_the_first_format_is_understood(store: ConversationStore) -> None:

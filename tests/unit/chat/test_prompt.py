@@ -11,11 +11,12 @@ from coding_assistant.chat.receipt import Budget
 from coding_assistant.chat.rendering import ConversationText, render_conversation, system_text
 from coding_assistant.domain import Role, Source, Turn
 from coding_assistant.errors import QuestionTooLong
-from support.scripted_engine import ScriptedEngine
+from support.scripted_engine import CONTROL_TOKENS, ScriptedEngine
 from support.spoken_turns import NOW, answer, source, summary, turn
 
 VOCABULARY = "of the tests"
 SYSTEM = "Answer."
+QUESTION_ENDS = CONTROL_TOKENS["<|im_end|>"]
 
 
 def composed(conversation: ConversationText, *, limit: int = 2_000) -> ComposedPrompt:
@@ -83,15 +84,20 @@ def test_tokens_of_another_models_vocabulary_mean_nothing() -> None:
     assert prompt.tokens == composed(asking([turn(1, said="It is in [1].")])).tokens
 
 
-@pytest.mark.parametrize("said", [None, ""])
+@pytest.mark.parametrize("said", [None, "", "\n"])
 def test_a_question_that_got_no_answer_stays_where_it_was_read(said: str | None) -> None:
     first = composed(asking(question="where?", sources=[source(1)]))
     failed = turn(1, question="where?", said=said, sources=[source(1)])
+    conversation = asking([failed], sources=[source(1), source(2, "b.py")])
 
-    second = composed(asking([failed]))
+    second = composed(conversation)
 
-    assert second.tokens[: len(first.tokens)] == first.tokens
+    read = first.tokens[: max(place for place, token in enumerate(first.tokens) if token == QUESTION_ENDS)]
+    assert second.tokens[: len(read)] == read
     assert second.receipt.dropped == ()
+    messages = render_conversation(conversation, vocabulary="")
+    assert [message.role for message in messages] == [Role.SYSTEM, Role.USER]
+    assert messages[1].text.endswith("\n\nSee also [1] above.\n\nQuestion: what now?")
 
 
 def test_the_receipt_adds_up_to_the_prompt() -> None:

@@ -77,18 +77,20 @@ def test_the_models_words_stand_before_what_the_rule_keeps_in_any_case() -> None
     assert render_summary(summary) == (
         "What was said before (turns 1 to 2):\n"
         "- `LIMIT` is 5 and set in `net/client.py`.\n"
-        "- Then we spoke of time.\n"
         "- The user said: My port is 8123.\n"
         "- Turn 1: Where is the limit? LIMIT, 5, net/client.py.\n"
         "- Turn 2: And the timeout? TIMEOUT, 30. `TIMEOUT` is 30 seconds."
     )
 
 
-def test_sentences_with_names_or_numbers_that_nobody_said_are_left_out() -> None:
-    text = made("The `RETRY_LIMIT` is 5. The port of the user is 8124. It takes 30 at most.").text
+def test_sentences_that_nobody_said_or_that_cannot_be_checked_are_left_out() -> None:
+    text = made(
+        "The `RETRY_LIMIT` is 5. The user's port is 8124. Much more was discussed. It takes 30 at most."
+    ).text
 
     assert "RETRY_LIMIT" not in text
     assert "8124" not in text
+    assert "discussed" not in text
     assert "It takes 30 at most." in text
 
 

@@ -60,7 +60,7 @@ def test_a_deletion_can_be_undone(store: ConversationStore) -> None:
         lambda store, _deleted, turn: store.turn(turn.id),
         lambda store, _deleted, _turn: store.turn_of_key("k"),
         lambda store, _deleted, turn: store.add_summary(
-            turn.conversation_id, Summary(1, "?", SummaryOrigin.EXTRACT, NOON)
+            turn.conversation_id, Summary(1, "?", SummaryOrigin.EXTRACT, NOON), last_turn_id=turn.id
         ),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 
 from coding_assistant.chat.store import ConversationStore
 from coding_assistant.domain import Finish, Summary, SummaryOrigin
-from coding_assistant.errors import ConversationNotFound, KeyReused
+from coding_assistant.errors import ConversationNotFound, KeyReused, NotFound
 from support.kept import NOON, begin, said, talk
 
 UNKNOWN = "0" * 32
@@ -90,6 +90,18 @@ def test_a_key_is_for_one_request(store: ConversationStore) -> None:
     assert store.turn_count(conversation.id) == 1
 
 
+def test_a_key_that_is_released_can_be_used_anew(store: ConversationStore) -> None:
+    conversation = begin(store)
+    refused = store.begin_turn(conversation.id, "Who pays?", idempotency_key="k", request_digest="d")
+    store.begin_turn(conversation.id, "Who else?", idempotency_key="another")
+    store.release_key(refused.id)
+    assert store.turn_of_key("k", request_digest="d") is None
+    assert store.turn_of_key("another") is not None
+    assert store.turn(refused.id) == refused
+    again = store.begin_turn(conversation.id, "Who pays?", idempotency_key="k", request_digest="d")
+    assert store.turn_of_key("k", request_digest="d") == again
+
+
 def test_a_key_is_forgotten_with_its_question(store: ConversationStore) -> None:
     conversation = begin(store)
     store.begin_turn(conversation.id, "Who pays?", idempotency_key="k")
@@ -103,10 +115,11 @@ def test_a_key_is_forgotten_with_its_question(store: ConversationStore) -> None:
 def test_the_newest_summary_is_the_one_in_use(store: ConversationStore) -> None:
     conversation, other = begin(store), begin(store)
     assert store.summary(conversation.id) is None
-    made = [summary(2), summary(5, "They talked more."), summary(5, "They talked better.")]
-    for each in made:
-        store.add_summary(conversation.id, each)
-    store.add_summary(other.id, summary(1))
+    first, second = (talk(store, conversation, question, "They.") for question in ("Who?", "Who else?"))
+    made = [summary(1), summary(2, "They talked more."), summary(2, "They talked better.")]
+    for each, last in zip(made, (first, second, second), strict=True):
+        store.add_summary(conversation.id, each, last_turn_id=last.id)
+    store.add_summary(other.id, summary(1), last_turn_id=talk(store, other, "Who?", "They.").id)
     assert store.summaries(conversation.id) == made
     assert store.summary(conversation.id) == made[-1]
 
@@ -114,9 +127,9 @@ def test_the_newest_summary_is_the_one_in_use(store: ConversationStore) -> None:
 def test_a_conversation_that_is_emptied_begins_without_summary_and_primer(store: ConversationStore) -> None:
     first, second = begin(store), begin(store)
     for each in (first, second):
-        talk(store, each, "Who?", "They.")
+        turn = talk(store, each, "Who?", "They.")
         store.set_primer(each.id, "It is a shop.")
-        store.add_summary(each.id, summary(1))
+        store.add_summary(each.id, summary(1), last_turn_id=turn.id)
     assert store.conversation(first.id).primer == "It is a shop."
     store.clear_conversation(first.id)
     assert (store.conversation(first.id).primer, store.summaries(first.id)) == ("", [])
@@ -129,6 +142,18 @@ def test_what_belongs_to_no_conversation_is_refused(store: ConversationStore) ->
     with pytest.raises(ConversationNotFound):
         store.set_primer(UNKNOWN, "It is a shop.")
     with pytest.raises(ConversationNotFound):
-        store.add_summary(UNKNOWN, summary(1))
+        store.add_summary(UNKNOWN, summary(1), last_turn_id=UNKNOWN)
     with pytest.raises(ConversationNotFound):
         store.summaries(UNKNOWN)
+
+
+def test_a_summary_of_turns_that_were_cleared_meanwhile_is_refused(store: ConversationStore) -> None:
+    conversation, other = begin(store), begin(store)
+    cleared = talk(store, conversation, "What is my password?", "It is kestrel.")
+    store.clear_conversation(conversation.id)
+    new, elsewhere = talk(store, conversation, "Who?", "They."), talk(store, other, "Who?", "They.")
+    assert new.number == cleared.number
+    for gone in (cleared, elsewhere):
+        with pytest.raises(NotFound, match=gone.id):
+            store.add_summary(conversation.id, summary(1, "Kestrel."), last_turn_id=gone.id)
+    assert store.summaries(conversation.id) == []

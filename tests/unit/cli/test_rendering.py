@@ -34,6 +34,7 @@ def screen(encoding: str = "utf-8") -> Screen:
 def test_a_failed_answer_says_why_and_which_numbers_it_made_up() -> None:
     message = MessageView(
         id="1-a",
+        turn=1,
         role="assistant",
         content="It is in [7].",
         created_at=views.MOMENT,
@@ -127,6 +128,7 @@ def test_a_hit_of_a_few_lines_is_shown_whole() -> None:
 def test_a_message_that_ended_early_says_so() -> None:
     message = MessageView(
         id="m",
+        turn=1,
         role="assistant",
         content="It is",
         created_at=views.MOMENT,

@@ -264,6 +264,7 @@ async def test_a_folder_that_cannot_be_made_fails_no_answer(tmp_path: Path) -> N
     for each in house.conversations():
         await each.ask(question(each))
     await house.caches.save_all()
+    await house.caches.forget(["a"])
 
 
 @pytest.mark.parametrize("damage", ["truncated", "random", "the engine dies of it"])
@@ -407,6 +408,20 @@ async def test_what_was_read_ahead_is_handed_over_from_disk_too(folder: Path) ->
     await house.caches.hand_over("a", "b")
 
     assert (await begun.ask("and then?")).is_warm
+
+
+async def test_it_is_known_who_finds_something(house: House) -> None:
+    first, second, third = house.conversations()[:3]
+    await first.ask(question(first))
+    info = await house.engine.load()
+    assert house.caches.is_warm("a", info)
+    assert not house.caches.is_warm("b", info)
+    for each in (second, third):
+        await each.ask(question(each))
+    assert house.caches.is_warm("a", info)  # on disk by now
+    await house.engine.close()
+    info = await house.engine.load()
+    assert [house.caches.is_warm(owner, info) for owner in "abc"] == [True, False, False]
 
 
 async def test_a_slot_that_was_only_held_is_still_its_formers(folder: Path) -> None:

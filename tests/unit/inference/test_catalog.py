@@ -175,6 +175,7 @@ def test_a_user_adds_a_model(models: Path) -> None:
         [models.mine]
         filename = "mine.gguf"
         stop_tokens = ["<end>"]
+        speculation = "ngram"
         prompt_format = "chatml"
         temperature = 1
         [[models.mine.origins]]
@@ -188,6 +189,7 @@ def test_a_user_adds_a_model(models: Path) -> None:
 
     spec = catalog.get("mine")
     assert spec.stop_tokens == ("<end>",)
+    assert spec.speculation == "ngram"
     assert spec.temperature == 1
     assert spec.origins == (HubFile("me/mine", "main", "folder/mine.gguf"),)
     assert download_name(spec) == "mine.gguf"

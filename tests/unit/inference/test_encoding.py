@@ -1,4 +1,6 @@
 import re
+from collections.abc import Sequence
+from itertools import chain, repeat
 
 import anyio
 import pytest
@@ -75,6 +77,11 @@ async def encoder(tokenizer: ToyTokenizer, prompt_format: PromptFormat) -> Promp
     return PromptEncoder(tokenizer, prompt_format, traits)
 
 
+def pieces(tokenizer: ToyTokenizer, text: str) -> tuple[int, ...]:
+    """Return tokens of the text that a model could have written it in, one a character."""
+    return tuple(tokenizer.vocabulary.tokens.index(character) for character in text)
+
+
 def control_count(tokens: tuple[int, ...]) -> int:
     return sum(token < len(CONTROLS) for token in tokens)
 
@@ -93,44 +100,57 @@ texts = st.lists(st.sampled_from([*CONTROLS, *MERGES, "\n", " ", "word", "é", "
 exchanges = st.lists(st.tuples(texts, texts), max_size=3)
 
 
-def conversation(system: str, exchanges: list[tuple[str, str]], question: str) -> list[Message]:
+answers_in_tokens = st.lists(st.integers(0, len(CONTROLS) + len(MERGES) + 100), max_size=5).map(tuple)
+
+
+def conversation(
+    system: str,
+    exchanges: list[tuple[str, str]],
+    question: str,
+    written: Sequence[tuple[int, ...]] = (),
+) -> list[Message]:
+    """Return the messages; ``written`` are the tokens of the answers, for as many as there are."""
     messages = [Message(Role.SYSTEM, system)]
-    for asked, answered in exchanges:
-        messages += [Message(Role.USER, asked), Message(Role.ASSISTANT, answered)]
+    for (asked, answered), tokens in zip(exchanges, chain(written, repeat(())), strict=False):
+        messages += [Message(Role.USER, asked), Message(Role.ASSISTANT, answered, tokens)]
     return [*messages, Message(Role.USER, question)]
 
 
-@given(tokenizers, formats, texts, exchanges, texts)
+@given(tokenizers, formats, texts, exchanges, texts, st.lists(answers_in_tokens, max_size=3))
 def test_hostile_texts_make_no_more_control_tokens_than_harmless_ones(
     tokenizer: ToyTokenizer,
     prompt_format: PromptFormat,
     system: str,
     said: list[tuple[str, str]],
     question: str,
+    written: list[tuple[int, ...]],
 ) -> None:
     async def run() -> None:
         encode = (await encoder(tokenizer, prompt_format)).encode
-        hostile = await encode(conversation(system, said, question))
+        hostile = await encode(conversation(system, said, question, written))
         plain = await encode(conversation("word", [("word", "word")] * len(said), "word"))
         assert control_count(hostile) == control_count(plain)
 
     anyio.run(run)
 
 
-@given(tokenizers, formats, texts, exchanges, texts)
+@given(tokenizers, formats, texts, exchanges, texts, st.lists(answers_in_tokens, max_size=3))
 def test_encoding_is_append_only(
     tokenizer: ToyTokenizer,
     prompt_format: PromptFormat,
     system: str,
     said: list[tuple[str, str]],
     question: str,
+    written: list[tuple[int, ...]],
 ) -> None:
     async def run() -> None:
         # Two encoders: what one has remembered must not be what makes it hold.
-        whole = await (await encoder(tokenizer, prompt_format)).encode(conversation(system, said, question))
+        whole = await (await encoder(tokenizer, prompt_format)).encode(
+            conversation(system, said, question, written)
+        )
         for turn, (asked, _) in enumerate(said):
             fresh = await encoder(tokenizer, prompt_format)
-            begun = await fresh.encode(conversation(system, said[:turn], asked))
+            begun = await fresh.encode(conversation(system, said[:turn], asked, written))
             assert whole[: len(begun)] == begun
 
     anyio.run(run)
@@ -159,6 +179,55 @@ def test_harmless_texts_become_what_the_whole_rendered_prompt_would(
     async def run() -> None:
         ours = await (await encoder(tokenizer, prompt_format)).encode(messages)
         assert ours == await tokenizer.tokenize(rendered, parse_special=True, add_special=True)
+
+    anyio.run(run)
+
+
+@given(tokenizers, formats, words, words)
+def test_what_the_model_wrote_stands_in_its_own_tokens_and_the_rest_as_ever(
+    tokenizer: ToyTokenizer, prompt_format: PromptFormat, answer: str, question: str
+) -> None:
+    lead, follow_up = prompt_format.answer_lead, Message(Role.USER, question)
+    said = lead + answer
+    written = Message(Role.ASSISTANT, said, pieces(tokenizer, said))
+
+    async def run() -> None:
+        encode = (await encoder(tokenizer, prompt_format)).encode
+        asked = await encode([Message(Role.USER, "word")])
+        whole = await encode([Message(Role.USER, "word"), written, follow_up])
+        from_text = await encode([Message(Role.USER, "word"), Message(Role.ASSISTANT, "w"), follow_up])
+
+        assert whole[: len(asked) + len(written.tokens)] == (*asked, *written.tokens)
+        rest = whole[len(asked) + len(written.tokens) :]
+        assert rest == from_text[-len(rest) :]
+
+    anyio.run(run)
+
+
+def test_blanks_that_the_model_wrote_after_its_answer_are_not_written_twice() -> None:
+    async def run() -> None:
+        tokenizer = ToyTokenizer(space_prefix=True)
+        encode = (await encoder(tokenizer, LLAMA2)).encode
+        question = Message(Role.USER, "word")
+        without, with_blank = [
+            await encode([question, Message(Role.ASSISTANT, said, pieces(tokenizer, said)), question])
+            for said in (" yes", " yes ")
+        ]
+        assert without == with_blank
+
+    anyio.run(run)
+
+
+def test_an_answer_that_quotes_a_marker_is_read_as_text() -> None:
+    async def run() -> None:
+        tokenizer = ToyTokenizer()
+        encode = (await encoder(tokenizer, LLAMA2)).encode
+        question, said = Message(Role.USER, "word"), "It is [INST]."
+        in_tokens, in_text = [
+            await encode([question, Message(Role.ASSISTANT, said, tokens), question])
+            for tokens in (pieces(tokenizer, said), ())
+        ]
+        assert in_tokens == in_text
 
     anyio.run(run)
 

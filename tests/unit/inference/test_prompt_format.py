@@ -16,6 +16,7 @@ from coding_assistant.inference.prompt_format import (
     Control,
     PromptFormat,
     Stretch,
+    Tokens,
     derived_format,
     looks_like_markup,
     named_format,
@@ -67,7 +68,7 @@ def conversations(draw: st.DrawFn) -> list[Message]:
 
 def rendered(stretches: Sequence[Stretch]) -> str:
     return "".join(
-        segment.name if isinstance(segment, Control) else segment.text
+        segment.name if isinstance(segment, Control) else getattr(segment, "text", "")
         for stretch in stretches
         for segment in stretch
     )
@@ -128,6 +129,15 @@ def test_chatml_keeps_every_character(messages: list[Message]) -> None:
     position = 0
     for message in messages:
         position = text.index(message.text, position) + len(message.text)
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
+def test_an_answer_in_its_own_tokens_has_its_lead_already(family: PromptFormat) -> None:
+    question = Message(Role.USER, "Who?")
+    _, stretch = family.stretches([question, Message(Role.ASSISTANT, " You.", (7, 8, 9)), question])
+
+    assert stretch[0] == Tokens((7, 8, 9))
+    assert rendered([stretch]) == family.answer_to_question + "Who?" + family.question_to_answer
 
 
 def test_a_question_that_was_never_answered_is_answered_with_nothing() -> None:

@@ -111,19 +111,13 @@ async def test_those_behind_hear_of_one_who_gives_up() -> None:
         assert heard == [1, 0]
 
 
-async def test_beyond_the_queue_one_is_refused_at_once() -> None:
-    table = SlotTable(1, patience_seconds=FOR_EVER, longest_queue=1)
-
-    async with anyio.create_task_group() as tasks, table.lease("a"):
-        tasks.start_soon(lease_in_turn, table, "b")
-        await wait_all_tasks_blocked()
-        with pytest.raises(EngineBusy, match="1 more wait"):
-            await lease_in_turn(table, "c")
-        assert table.waiting == 1
-
-
-async def test_a_free_slot_needs_no_queue() -> None:
-    assert await lease_in_turn(SlotTable(1, patience_seconds=0, longest_queue=0), "ab") == [0, 0]
+@pytest.mark.parametrize(("slots", "queue"), [(1, 0), (1, 1), (2, 3)])
+def test_beyond_the_queue_one_is_refused(slots: int, queue: int) -> None:
+    table = SlotTable(slots, patience_seconds=FOR_EVER, longest_queue=queue)
+    for begun in range(slots + queue):
+        table.require_room(begun)
+    with pytest.raises(EngineBusy, match=f"{queue} more wait"):
+        table.require_room(slots + queue)
 
 
 async def test_when_to_come_again_follows_from_how_long_leases_took() -> None:
@@ -133,11 +127,8 @@ async def test_when_to_come_again_follows_from_how_long_leases_took() -> None:
         async with table.lease("a"):
             now += seconds
 
-    async with anyio.create_task_group() as tasks, table.lease("a"):
-        tasks.start_soon(lease_in_turn, table, "b")
-        await wait_all_tasks_blocked()
-        with pytest.raises(EngineBusy) as refused:
-            await lease_in_turn(table, "c")
+    with pytest.raises(EngineBusy) as refused:
+        table.require_room(2)
 
     assert refused.value.retry_after_seconds == 60  # the lease that runs and b's, 30 seconds each
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coding_assistant.errors import DataDirectoryUnusable
-from coding_assistant.inference.snapshots import SnapshotFolder
+from coding_assistant.inference.snapshots import FRONT_PREFIX, SnapshotFolder
 
 HERE, ELSEWHERE = "5c1bed", "0dd"
 DAY_SECONDS = 24 * 3_600
@@ -147,6 +147,42 @@ def test_what_cannot_be_deleted_is_said_and_the_rest_is_deleted(
     with pytest.raises(DataDirectoryUnusable, match="Operation not permitted"):
         folder.delete("a", "b")
     assert owners(path) == ["a", "c"]
+
+
+def test_a_folder_that_cannot_be_listed_hides_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(_folder: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(DataDirectoryUnusable, match="Permission denied"):
+        SnapshotFolder(path, most_bytes=1_000).delete("a")
+
+
+def test_what_belongs_to_nobody_any_more_goes_but_common_fronts_stay(path: Path) -> None:
+    folder = SnapshotFolder(path, most_bytes=1_000)
+    for owner in ("a", "b", f"{FRONT_PREFIX}c"):
+        kept(folder, path, owner, 10)
+        kept(folder, path, owner, 10, fingerprint=ELSEWHERE)
+    (path / f"{folder.name(HERE, 'b')}.part").write_bytes(bytes(5))
+    (path / "notes.txt").write_bytes(bytes(5))
+    folder.keep_only({"a"})
+    assert owners(path) == ["", "a", "a", "f-c", "f-c"]
+    folder.keep_only(())
+    assert owners(path) == ["", "f-c", "f-c"]
+
+
+def test_what_belongs_to_nobody_and_cannot_be_deleted_is_told(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = SnapshotFolder(path, most_bytes=1_000)
+    kept(folder, path, "a", 10)
+
+    def refusing(_file: Path, *, missing_ok: bool) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "unlink", refusing)
+    with pytest.raises(DataDirectoryUnusable, match="Operation not permitted"):
+        folder.keep_only(())
 
 
 def test_only_their_user_can_read_them(path: Path) -> None:
