@@ -121,7 +121,7 @@ class RemoteAssistant:
                 asking = self._streaming_request("GET", path, headers=seen)
 
     def _pauses_seconds(self, broken: Exception, *, is_started: bool) -> Sequence[float]:
-        """Return the waits before asking again; a server that took the question and hangs is not asked anew."""
+        """Return the waits before asking again; a server that hangs with the question is not asked anew."""
         if is_started:
             return self._retry_pauses_seconds
         return () if isinstance(broken, httpx2.TimeoutException) else self._retry_pauses_seconds[:1]

@@ -169,6 +169,38 @@ def test_restoring_brings_back_what_is_gone_and_takes_nothing(command: Command, 
     assert set(ids(command)) == {"Who pays at the till?", "Who counts?", "Anything new?"}
 
 
+def test_restoring_takes_out_of_the_trash_what_the_backup_has(command: Command, backup: Path) -> None:
+    pays, counts = (ids(command)[title] for title in ("Who pays at the till?", "Who counts?"))
+    for each in (pays, counts):
+        command.run("conversations", "delete", each)
+    command.run("conversations", "delete", counts, "--permanently", "--yes")
+    ended = command.run("restore", str(backup))
+    assert ended.status == 0
+    assert "Restored 2 conversations (1 from the trash here); 0 were here already." in ended.output
+    assert set(ids(command).values()) == {pays, counts}
+    assert ids(command, "--deleted") == {}
+
+
+def test_restoring_says_that_it_leaves_out_the_trash_of_the_backup(command: Command, tmp_path: Path) -> None:
+    command.run("conversations", "delete", ids(command)["Who counts?"])
+    command.run("backup", str(tmp_path / "b.zip"))
+    elsewhere = Command(tmp_path / "elsewhere", command.capture)
+    ended = elsewhere.run("restore", str(tmp_path / "b.zip"))
+    assert "Restored 1 conversation; 0 were here already." in ended.output
+    assert "Left out 1 conversation from the backup's trash" in ended.output
+    assert list(ids(elsewhere)) == ["Who pays at the till?"]
+
+
+def test_replacing_leaves_nothing_of_what_the_model_had_read(command: Command, backup: Path) -> None:
+    folder = command.home / "snapshots"
+    folder.mkdir(exist_ok=True)
+    own, front = folder / f"5c1bed-{ids(command)['Who counts?']}.kv", folder / "5c1bed-f-0dd.kv"
+    for file in (own, front):
+        file.write_bytes(b"read")
+    assert command.run("restore", str(backup), "--replace").status == 0
+    assert list(folder.iterdir()) == [front]
+
+
 def test_replacing_keeps_what_was_here_in_a_file(command: Command, backup: Path) -> None:
     with kept(command) as store:
         talk(store, begin(store), "Anything new?", "Yes.")

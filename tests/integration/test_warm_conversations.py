@@ -130,6 +130,18 @@ async def test_what_the_model_has_read_goes_with_the_conversation(opened: Opener
     assert not list((home / "snapshots").iterdir())
 
 
+async def test_what_a_crash_has_left_of_a_deleted_conversation_goes_at_the_start(
+    opened: Opener, home: Path
+) -> None:
+    async with opened(engine_of(home, "It is in [1].")) as assistant:
+        await assistant.query(QueryRequest(query=QUESTIONS[0]))
+    (kept,) = (home / "snapshots").iterdir()
+    stray = kept.with_name(kept.name.replace(kept.stem.rpartition("-")[2], "0" * 32))
+    stray.write_bytes(b"what was read")
+    async with opened(engine_of(home)):
+        assert list((home / "snapshots").iterdir()) == [kept]
+
+
 async def test_clearing_the_history_erases_what_a_slot_holds(opened: Opener, home: Path) -> None:
     engine = engine_of(home, "The secret is 4711.")
     async with opened(engine) as assistant:

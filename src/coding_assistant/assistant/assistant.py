@@ -59,6 +59,7 @@ class AsyncAssistant(QuestionCalls):
                 async with open_tasks() as tasks, open_generations() as generations:
                     assistant = cls(settings, store, generations, tasks, engine=engine)
                     await assistant.empty_trash()
+                    await assistant.forget_strays()
                     try:
                         yield assistant
                     finally:

@@ -15,7 +15,7 @@ LOOK_SECONDS = 0.1
 
 
 def require_folder(project: Project) -> None:
-    """Raise ``InvalidProject`` for a project that has no folder here: an imported conversation may be of one."""
+    """Raise ``InvalidProject`` for a project without a folder here: one of an import may have none."""
     try:
         open_root(project.root)
     except InvalidProject as error:

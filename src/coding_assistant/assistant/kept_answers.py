@@ -26,7 +26,7 @@ _STATES: Mapping[Finish, GenerationState] = MappingProxyType(
 
 
 LAST_EVENT_ID: Final = 2**31 - 1
-"""The number of a kept answer's last event. How many events it had is not kept, but never so many: so a reader
+"""The number of a kept answer's last event. How many events it had is not kept, but never so many: a reader
 who saw some of those finds that there is more, and one who saw this finds that there is not."""
 
 

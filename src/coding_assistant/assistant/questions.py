@@ -243,6 +243,13 @@ class QuestionCalls(ConversationCalls):
         else:
             await to_thread.run_sync(lambda: self._snapshots.delete(*conversation_ids))
 
+    async def forget_strays(self) -> None:
+        """Delete what was read of conversations that are no more: a crash may have left it behind them."""
+        conversations = await to_thread.run_sync(self._store.conversations)
+        projects = await to_thread.run_sync(self._store.projects)
+        owners = {each.id for each in conversations} | {each.id for each in projects}
+        await to_thread.run_sync(self._snapshots.keep_only, owners)
+
     async def _forecast_of(self, conversation: Conversation) -> contract.ForecastView | None:
         """Return what the next question finds; None while there is no model."""
         try:

@@ -64,6 +64,15 @@ class KeptFile:
 
 
 @dataclass(frozen=True, slots=True)
+class BackedUpConversation:
+    """A conversation of a backup; ``document`` is its JSON export."""
+
+    id: str
+    title: str
+    document: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What a backup holds."""
 
@@ -139,13 +148,20 @@ class Backup:
                 "The backup's conversations cannot be read.", hint="Restore another backup."
             ) from error
 
-    def documents(self) -> Iterator[tuple[str, bytes]]:
-        """Yield each conversation's title and its JSON export, the last used last; not those in the trash."""
+    def conversations(self) -> Iterator[BackedUpConversation]:
+        """Yield the conversations, the last used last; not those in the trash."""
         if not self.has_conversations:
             return
         with closing(ConversationStore.open(self.folder / CONVERSATIONS)) as store:
             for each in reversed(store.conversations()):
-                yield each.title, as_json(store.document(each.id)).encode()
+                yield BackedUpConversation(each.id, each.title, as_json(store.document(each.id)).encode())
+
+    def count_deleted(self) -> int:
+        """Return how many conversations lie in the backup's trash."""
+        if not self.has_conversations:
+            return 0
+        with closing(ConversationStore.open(self.folder / CONVERSATIONS)) as store:
+            return len(store.trash.conversations())
 
     def add_missing_settings(self, home: Path) -> tuple[list[str], list[str]]:
         """Put the settings files there that are missing; return the names of those added and those kept."""

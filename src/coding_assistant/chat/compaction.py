@@ -236,7 +236,7 @@ def _pieces_of_exchange(turn: Turn, *, known: Container[str]) -> Iterator[Piece]
     head = "" if question in known else facts.shortened(question, LONGEST_QUESTION_CHARACTERS)
     found = facts.fact_sentences(turn.answer.text) if turn.answer else []
     named = dict.fromkeys(name for sentence in found for name in facts.details(sentence))
-    names = ", ".join([name for name in named if name not in question][:MOST_NAMES])
+    names = ", ".join([name for name in named if not facts.stands_in(name, question)][:MOST_NAMES])
     told = " ".join(filter(None, (head, f"{names}." if names else "", _locations(turn))))
     yield Piece(f"Turn {turn.number}: {told}" if told else f"Turn {turn.number}", Kind.EXCHANGE, turn.number)
     best_first = sorted(found, key=lambda sentence: -min(len(facts.details(sentence)), MOST_DETAILS))

@@ -50,7 +50,8 @@ def as_markdown(document: ConversationDocument) -> str:
     head = (
         f"# {conversation.title}\n\nProject: {project.name} · {conversation.created_at:%Y-%m-%d %H:%M} UTC\n"
     )
-    told = sorted((*document.turns, *document.summaries), key=_place)
+    told: list[Turn | Summary] = [*document.turns, *document.summaries]
+    told.sort(key=_place)
     return "\n".join((head, *(line for each in told for line in _lines(each))))
 
 

@@ -60,8 +60,10 @@ _TELLING = re.compile(
     re.IGNORECASE,
 )
 
-# ``[3]``, and ``[9?]`` where the answer has invented the number.
-_MARKS = re.compile(rf"\s*(?:{MARK.pattern}|\[\d+\?\])")
+# ``[3]``, and ``[9?]`` where the answer has invented the number; and what numbers a point of a list.
+_COUNTS = re.compile(rf"\s*(?:{MARK.pattern}|\[\d+\?\])|^ {{0,3}}\d{{1,3}}[.)][^\S\n]+", re.MULTILINE)
+
+_NUMBER = r"-?\.?\d"
 
 _DETAIL = re.compile(
     "|".join(
@@ -69,8 +71,8 @@ _DETAIL = re.compile(
             CODE_SPAN.pattern,
             r"“[^”\n]+”|\"[^\"\n]+\"|(?<!\w)'[^'\n]+'(?!\w)",
             r"(?:[\w.-]+/)+[\w.-]+|\b\w[\w-]*\.[a-z]{1,4}\b",  # a path, a file
-            r"(?<![\w.])\d[\w.,:%/-]*\w|(?<!\w)\d(?!\w)",
-            rf"\b(?:{CODE_WORD.pattern}|[^\W\d][\w-]*\d\w*)\b",  # also "billing-v2", "py311"
+            rf"(?<![\w.-]){_NUMBER}(?:[\w.,:%/-]*\w)?",
+            rf"\b(?:[^\W\d][\w-]*\d\w*|{CODE_WORD.pattern})\b",  # also "billing-v2", "UTF-8"
             r"(?<=[a-z,] )[A-Z][\w-]+",  # a name of somebody or something
         )
     )
@@ -131,14 +133,29 @@ def statements(question: str) -> list[Statement]:
 
 def fact_sentences(answer: str) -> list[str]:
     """Return an answer's sentences that hold facts, each on one line and without citation marks."""
-    found = (" ".join(sentence.split()) for sentence in sentences(_MARKS.sub("", answer)))
+    found = (" ".join(sentence.split()) for sentence in sentences(without_counts(answer)))
     return [shortened(sentence, LONGEST_SENTENCE_CHARACTERS) for sentence in found if details(sentence)]
+
+
+def without_counts(text: str) -> str:
+    """Return the text without citation marks and the numbers of a list's points: they say nothing."""
+    return _COUNTS.sub("", text)
 
 
 def details(text: str) -> tuple[str, ...]:
     """Return what would be wrong in other words: names, numbers, paths, quotations; in order, each once."""
     found = (match.group().strip("`\"'“” ").rstrip(".,:") for match in _DETAIL.finditer(text))
     return tuple(dict.fromkeys(filter(None, found)))
+
+
+def stands_in(detail: str, text: str) -> bool:
+    """Return whether the text has the detail as a whole: 30 stands neither in "300" nor in "1.30" or "-30"."""
+    is_number = re.match(_NUMBER, detail)
+    before, after = (
+        (r"(?<![\w./-])(?<!\d[,:])", r"(?!\w|[.,:/-]\d)") if is_number else (r"(?<!\w)", r"(?!\w)")
+    )
+    # The first is quick, and mostly settles it.
+    return detail in text and bool(re.search(f"{before}{re.escape(detail)}{after}", text))
 
 
 def shortened(text: str, most_characters: int) -> str:

@@ -12,7 +12,7 @@ from coding_assistant.chat.rendering import (
     summary_text,
 )
 from coding_assistant.chat.sources import CHARACTERS_PER_TOKEN, render_source
-from coding_assistant.domain import Dropped, Message, Receipt, ReceiptSection, Turn
+from coding_assistant.domain import Answer, Dropped, Message, Receipt, ReceiptSection, Turn
 
 HIGH_WATER = 0.7
 """From this share of a conversation's room on, compaction is near: a summary is made when nobody asks."""
@@ -71,12 +71,21 @@ def forecast(conversation: ConversationText, *, budget: Budget) -> Forecast:
 
 
 def _counted(conversation: ConversationText) -> int | None:
-    """Return what the last answer's prompt and the answer took; None if the next prompt is another one."""
+    """Return what the last answer's prompt and the answer took.
+
+    None if the next prompt is another one, or if nothing was counted of the answer.
+    """
     answer = conversation.past[-1].answer if conversation.past else None
     summary = conversation.summary
     if not answer or not answer.receipt or (summary and summary.made_at > answer.finished_at):
         return None
-    return answer.receipt.used + answer.timings.written_tokens
+    written = _written_tokens(answer) if answer.text else 0  # without words it is not in the next prompt
+    return answer.receipt.used + written if written else None
+
+
+def _written_tokens(answer: Answer) -> int:
+    """Return what was counted of the answer, 0 if nothing was: an engine tells its count only at the end."""
+    return answer.timings.written_tokens or len(answer.tokens)
 
 
 async def receipt_for(
@@ -124,10 +133,12 @@ def _turns_dropped(fitted: ConversationText) -> tuple[Dropped, ...]:
 def turn_tokens(turn: Turn) -> int:
     """Return what a turn took when it was asked, as its receipt has it; an estimate where there is none."""
     answer = turn.answer
+    said = answer.text if answer else ""
     if answer and answer.receipt:
         read = {section.name: section.tokens for section in answer.receipt.sections}
-        return read.get("sources", 0) + read.get("question", 0) + answer.timings.written_tokens
-    texts = (turn.question, answer.text if answer else "", *map(render_source, turn.sources))
+        written = _written_tokens(answer) or round(len(said) / CHARACTERS_PER_TOKEN)
+        return read.get("sources", 0) + read.get("question", 0) + written
+    texts = (turn.question, said, *map(render_source, turn.sources))
     return round(sum(map(len, texts)) / CHARACTERS_PER_TOKEN)
 
 

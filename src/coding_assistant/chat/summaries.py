@@ -5,7 +5,7 @@ A small model drops facts and invents some (docs/conversations-log.md). So it ad
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -29,7 +29,6 @@ from coding_assistant.chat.rendering import (
     Counts,
     render_conversation,
 )
-from coding_assistant.chat.sources import render_source
 from coding_assistant.domain import Message, Summary, SummaryOrigin, Turn
 from coding_assistant.protocols import Engine
 
@@ -118,24 +117,40 @@ async def summary_from(
 
 
 def _true_sentences(written: str, turns: Sequence[Turn], previous: Summary | None) -> list[str]:
-    """Return the sentences of a reply, each once, whose names and numbers all stand in what was said.
+    """Return the sentences of a reply, each once, whose names and numbers were all said, each as a whole.
 
     One without any cannot be checked, and says little: "Several options were discussed."
     """
-    said = [previous.text] if previous else []
-    for turn in turns:
-        said += [turn.question, turn.answer.text if turn.answer else ""]
-        said += map(render_source, turn.sources)
-    everything = "\n".join(said).lower()
-    found = dict.fromkeys(facts.sentences(_INTRODUCTION.sub("", written.strip())))
+    said = "\n".join(_said(turns, previous)).casefold()
+    reply = _INTRODUCTION.sub("", facts.without_counts(written).strip())
     return [
         sentence
-        for sentence in found
-        if (details := facts.details(sentence)) and all(each.lower() in everything for each in details)
+        for sentence in dict.fromkeys(facts.sentences(reply))
+        if (details := facts.details(sentence))
+        and all(facts.stands_in(detail.casefold(), said) for detail in details)
     ]
+
+
+def _said(turns: Sequence[Turn], previous: Summary | None) -> Iterator[str]:
+    """Yield what was said and read in the turns, without the numbers of turns, points, sources and lines.
+
+    With them, hardly a small number would be one that nobody said.
+    """
+    if previous:
+        for line in previous.text.splitlines():
+            yield BEGINNING.sub("", line.strip().removeprefix("- "))
+    for turn in turns:
+        yield facts.without_counts(turn.question)
+        yield facts.without_counts(turn.answer.text) if turn.answer else ""
+        for source in turn.sources:
+            chunk = source.chunk
+            yield from (str(chunk.path), chunk.symbol or "", chunk.text)
+            yield from (line.text for line in chunk.context)
 
 
 def _is_told(text: str, told: Sequence[str]) -> bool:
     """Return whether a single one of the sentences told has all the names and numbers of the text, if any."""
     details = facts.details(BEGINNING.sub("", text))
-    return bool(details) and any(all(detail in sentence for detail in details) for sentence in told)
+    return bool(details) and any(
+        all(facts.stands_in(detail, sentence) for detail in details) for sentence in told
+    )

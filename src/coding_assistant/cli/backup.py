@@ -14,6 +14,7 @@ from coding_assistant.cli.screen import Screen, Span, standard_error, standard_o
 from coding_assistant.data_directory import DataDirectory
 from coding_assistant.errors import AlreadyImported, CodingAssistantError
 from coding_assistant.inference.memory import size_in_words
+from coding_assistant.inference.snapshots import SnapshotFolder
 from coding_assistant.settings import home_folder, load_settings
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def restore(
 ) -> None:
     """Put a backup's conversations among those that are here, and its settings where none are.
 
-    What is here stays as it is, and what is here already is not added again.
+    What is here stays as it is, and what is here already is not added again; what is in the trash here comes
+    out of it, and the backup's own trash is left out.
     """
     from coding_assistant.chat.backup import opened_backup  # noqa: PLC0415  -- as above
 
@@ -61,6 +63,8 @@ def restore(
         load_settings({}, {"home": opened.folder})  # refused before anything is touched
         if replace:
             with directory.hold("restore"):
+                # First: whatever ends this in the middle, nothing that was read is left of what is gone.
+                SnapshotFolder(directory.snapshots, most_bytes=0).keep_only(())
                 kept = opened.replace_database(directory.conversations_file)
             output.line("The backup's conversations are in place.")
             if kept is not None:
@@ -76,18 +80,31 @@ def restore(
 
 
 def _merge(connection: Connection, opened: "Backup", output: Screen, side: Screen) -> None:
-    """Import one conversation after the other; one that is refused keeps no other from being restored."""
-    added = here = refused = 0
-    for title, document in opened.documents():
+    """Import one conversation after the other; one that is refused keeps no other from being restored.
+
+    One that lies in the trash here is taken out of it.
+    """
+    calls, run = connection.calls, connection.bridge.run
+    in_trash = {each.conversation_id for each in run(calls.conversations(deleted=True))}
+    added = undeleted = here = refused = 0
+    for each in opened.conversations():
         try:
-            connection.bridge.run(connection.calls.import_conversation(document))
-            added += 1
+            if each.id in in_trash:
+                run(calls.restore_conversation(each.id))
+                undeleted += 1
+            else:
+                run(calls.import_conversation(each.document))
+                added += 1
         except AlreadyImported:
             here += 1
         except CodingAssistantError as error:
             refused += 1
-            side.line(Span("not restored: ", "bold red"), f"{title!r}: {error.message}")
-    output.line(f"Restored {count(added, 'conversation')}; {here:,} were here already.")
+            side.line(Span("not restored: ", "bold red"), f"{each.title!r}: {error.message}")
+    from_trash = f" ({undeleted:,} from the trash here)" if undeleted else ""
+    restored = count(added + undeleted, "conversation")
+    output.line(f"Restored {restored}{from_trash}; {here:,} were here already.")
+    if deleted := opened.count_deleted():
+        output.line(f"Left out {count(deleted, 'conversation')} from the backup's trash; --replace keeps it.")
     if refused:
         raise typer.Exit(ExitCode.FAILURE)
 

@@ -112,7 +112,8 @@ def show(conversation: IdArgument, *, as_json: JsonOption = False) -> None:
         return
     output.line(Span(found.title, "bold"))
     output.line(Span(f"{found.conversation_id} · {root or 'a folder that is not known any more'}", "dim"))
-    for each in sorted((*messages, *page.summaries), key=_place):
+    told: list[MessageView | SummaryView] = [*messages, *page.summaries]
+    for each in sorted(told, key=_place):
         output.line()
         for line in _lines(output, root, each):
             output.line(*line)

@@ -73,7 +73,8 @@ def test_a_backup_is_taken_while_the_conversations_are_in_use(home: Path) -> Non
         file = backup_of(home)
         talk(store, conversation, "And after?", "No.")
         with opened_backup(file, scratch=home) as opened:
-            documents = [read_document(document) for _, document in opened.documents()]
+            documents = [read_document(each.document) for each in opened.conversations()]
+            assert opened.count_deleted() == 1
         assert [[turn.question for turn in each.turns] for each in documents] == [
             ["Who pays?"],
             ["Said while open?"],

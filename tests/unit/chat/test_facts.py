@@ -2,7 +2,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coding_assistant.chat.facts import asked, details, fact_sentences, sentences, statements
+from coding_assistant.chat.facts import (
+    asked,
+    details,
+    fact_sentences,
+    sentences,
+    stands_in,
+    statements,
+    without_counts,
+)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +88,55 @@ def test_details_are_what_cannot_be_put_in_other_words() -> None:
         "try again",
         "Odile",
     )
+
+
+def test_a_number_keeps_its_sign_and_a_name_its_number() -> None:
+    assert details("Of UTF-8 and `n` it takes -1, .5, 3-5 or 1e-5 at 12:30.") == (
+        "UTF-8",
+        "n",
+        "-1",
+        ".5",
+        "3-5",
+        "1e-5",
+        "12:30",
+    )
+
+
+@pytest.mark.parametrize(
+    ("detail", "text"),
+    [
+        ("30", "It takes 30."),
+        ("30", "timeout=30, retries=2"),
+        ("8123", "http://localhost:8123/"),
+        ("-1", "default=-1)"),
+        ("retries", "client.retries()"),
+        ("client.py", "in net/client.py:10-20"),
+        ("run()", "call `run()` first"),
+        ("try again", "It says 'try again'."),
+    ],
+)
+def test_a_detail_stands_in_a_text_as_a_whole(detail: str, text: str) -> None:
+    assert stands_in(detail, text)
+
+
+@pytest.mark.parametrize(
+    ("detail", "text"),
+    [
+        ("30", "300 130 x30 30s 30.5 1.30 1,300 30:12 12:30 -30 30-40 10/30 v1.30"),
+        ("-1", "-12 -1.5 3-1"),
+        ("retry", "retry_limit max_retry retrying"),
+        ("net/client.py", "client.py subnet/client.py net/client.pyi"),
+        ("LIMIT", "limit"),
+    ],
+)
+def test_a_detail_does_not_stand_in_what_only_contains_its_characters(detail: str, text: str) -> None:
+    assert not stands_in(detail, text)
+
+
+def test_what_only_counts_is_taken_out() -> None:
+    text = "1. It is 5 [2].\n2) Then 7 [1, 3], and `items[4]` [9?]."
+
+    assert without_counts(text) == "It is 5.\nThen 7, and `items[4]`."
 
 
 def test_abbreviations_and_versions_end_no_sentence() -> None:

@@ -1,6 +1,8 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from coding_assistant.chat.receipt import Budget, forecast, turn_tokens
 from coding_assistant.chat.rendering import ConversationText
 from coding_assistant.domain import Receipt, ReceiptSection, Timings, Turn
@@ -9,17 +11,19 @@ from support.spoken_turns import NOW, answer, source, summary, turn
 BUDGET = Budget(limit=1_000, reserved=200)
 
 
-def counted(number: int, *, read: int, written: int) -> Turn:
-    """Return a turn whose prompt was so long, 30 tokens of which were its own, and its answer."""
+def counted(number: int, *, read: int, written: int = 0, kept: int = 0, said: str = "so") -> Turn:
+    """Return a turn whose prompt was so long, 30 tokens of which were its own, and its answer.
+
+    The engine told at its end that it had written so many tokens, and so many of them were kept.
+    """
     sections = (
         ReceiptSection("system", read - 30),
         ReceiptSection("sources", 20),
         ReceiptSection("question", 10),
     )
-    said = replace(
-        answer("so"), receipt=Receipt(1_000, 200, sections), timings=Timings(written_tokens=written)
-    )
-    return turn(number, said=said)
+    given = answer(said, tokens=range(kept), vocabulary="v")
+    receipt = Receipt(1_000, 200, sections)
+    return turn(number, said=replace(given, receipt=receipt, timings=Timings(written_tokens=written)))
 
 
 def test_what_the_engine_counted_for_the_last_answer_is_what_the_next_question_finds() -> None:
@@ -27,6 +31,24 @@ def test_what_the_engine_counted_for_the_last_answer_is_what_the_next_question_f
 
     assert (found.held, found.room, found.is_exact, found.is_compaction_near) == (500, 300, True, False)
     assert (found.limit, found.reserved, found.summarised) == (1_000, 200, 0)
+
+
+def test_of_an_answer_that_was_stopped_its_own_tokens_are_counted() -> None:
+    found = forecast(ConversationText("s", [counted(1, read=400, kept=90)]), budget=BUDGET)
+
+    assert (found.held, found.is_exact) == (490, True)
+
+
+@pytest.mark.parametrize(
+    "stopped",
+    [counted(1, read=400, said="word " * 60), counted(1, read=400, written=1, said="")],
+    ids=["its tokens are not known", "it has no words"],
+)
+def test_where_nothing_was_counted_of_an_answer_the_forecast_is_an_estimate(stopped: Turn) -> None:
+    found = forecast(ConversationText("s", [stopped]), budget=BUDGET)
+
+    assert not found.is_exact
+    assert found.held == pytest.approx(len("s" + "Question: why?" + stopped.answer.text) / 3, abs=2)
 
 
 def test_compaction_is_near_when_little_room_is_left() -> None:
@@ -52,4 +74,6 @@ def test_a_new_conversation_holds_the_system_text() -> None:
 
 def test_a_turn_counts_what_it_added_by_its_receipt_or_by_its_length() -> None:
     assert turn_tokens(counted(1, read=400, written=100)) == 130
+    assert turn_tokens(counted(1, read=400, kept=90)) == 120
+    assert turn_tokens(counted(1, read=400, said="x" * 300)) == 130
     assert turn_tokens(turn(1, said="x" * 300, sources=[source(1)])) > 100

@@ -3,12 +3,14 @@ from dataclasses import replace
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coding_assistant.chat.compaction import render_summary
 from coding_assistant.chat.receipt import Budget
 from coding_assistant.chat.rendering import ConversationText, render_conversation
 from coding_assistant.chat.summaries import summary_from, summary_request, turns_to_summarise
-from coding_assistant.domain import Role, Summary, SummaryOrigin, Turn
+from coding_assistant.domain import ContextLine, Role, Source, Summary, SummaryOrigin, Turn
 from support.scripted_engine import ScriptedEngine
 from support.spoken_turns import NOW, source, summary, turn
 
@@ -92,6 +94,95 @@ def test_sentences_that_nobody_said_or_that_cannot_be_checked_are_left_out() -> 
     assert "8124" not in text
     assert "discussed" not in text
     assert "It takes 30 at most." in text
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "The retry limit of `foo` is 42.",
+        "The retry limit of `foo` is 30.",
+        "The retry limit of `foo` is 2.",
+        "The retry limit of `foo` is 1.",
+        "The retry limit of `foo` is 9.",
+        "The retry limit of `fo` is 300.",
+    ],
+    ids=[
+        "a line's number",
+        "a part",
+        "a source's number",
+        "a point's number",
+        "a turn's number",
+        "a name's part",
+    ],
+)
+def test_a_number_that_only_counts_and_a_part_of_a_name_were_said_by_nobody(written: str) -> None:
+    code = source(2, text="x = foo()\n" * 60)
+    asked = [turn(10, question="How often?", said="1. The limit of `foo` is 300 [2].", sources=[code])]
+    before = summary(9, "- Turn 9: Where is it? `bar`. (a.py:42-42)")
+
+    assert made(written, turns=asked, previous=before).origin is SummaryOrigin.EXTRACT
+    assert made("The limit of `foo` is 300 [2].", turns=asked, previous=before).origin is SummaryOrigin.MODEL
+
+
+def test_the_path_and_the_head_of_a_source_were_read_too() -> None:
+    chunk = replace(
+        source(1, "net/client.py").chunk,
+        symbol="Client.get",
+        context=(ContextLine(1, "class Client(Base_2):"),),
+    )
+    asked = [turn(1, said="so", sources=[Source(1, chunk, chunk.digest)])]
+
+    told = made("In `net/client.py` there is `Client.get` of `Base_2`.", turns=asked)
+
+    assert told.origin is SummaryOrigin.MODEL
+
+
+_VALUES = st.one_of(
+    st.integers(-20, 400).map(str),
+    st.sampled_from(["1.5", "1.50", ".5", "1,500", "10:30", "30s", "0x1F", "1e-5", "3-5"]),
+)
+_NAMES = st.sampled_from(
+    [
+        "retry",
+        "retry_limit",
+        "max_retry_limit",
+        "RETRY",
+        "LIMIT_2",
+        "Limit2",
+        "net.py",
+        "net/net.py",
+        "utf-8",
+        "utf-80",
+    ]
+)
+_SAID = st.lists(st.tuples(_NAMES, _VALUES), max_size=4)
+
+
+@given(_SAID, _SAID, _SAID, st.lists(st.tuples(_NAMES, _VALUES), min_size=1, max_size=6))
+def test_of_a_reply_stay_the_sentences_all_of_whose_names_and_numbers_were_said(
+    asked: list[tuple[str, str]],
+    answered: list[tuple[str, str]],
+    read: list[tuple[str, str]],
+    written: list[tuple[str, str]],
+) -> None:
+    code = "\n".join(f"{name} = {value}" for name, value in read)
+    past = turn(
+        7,
+        question=f"Why {' and '.join(f'`{name}` {value}' for name, value in asked)}?",
+        said="\n".join(
+            f"{place}. Set `{name}` to {value} [8]." for place, (name, value) in enumerate(answered, 1)
+        ),
+        sources=[source(8, "a.py", code, start=9)],
+    )
+    said = {word.casefold() for pair in (*asked, *answered, *read) for word in pair}
+
+    text = made(
+        " ".join(f"We heard that `{name}` got {value}." for name, value in written), turns=[past]
+    ).text
+
+    for name, value in written:
+        was_said = {name.casefold(), value.casefold()} <= said
+        assert (f"We heard that `{name}` got {value}." in text) == was_said
 
 
 def test_what_the_user_stated_is_not_said_twice() -> None:

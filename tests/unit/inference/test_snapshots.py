@@ -177,7 +177,7 @@ def test_what_belongs_to_nobody_and_cannot_be_deleted_is_told(
     folder = SnapshotFolder(path, most_bytes=1_000)
     kept(folder, path, "a", 10)
 
-    def refusing(_file: Path, *, missing_ok: bool) -> None:
+    def refusing(_file: Path, **_how: bool) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(Path, "unlink", refusing)
