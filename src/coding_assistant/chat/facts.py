@@ -61,7 +61,8 @@ _TELLING = re.compile(
 )
 
 # ``[3]``, and ``[9?]`` where the answer has invented the number; and what numbers a point of a list.
-_COUNTS = re.compile(rf"\s*(?:{MARK.pattern}|\[\d+\?\])|^ {{0,3}}\d{{1,3}}[.)][^\S\n]+", re.MULTILINE)
+# From the first of several spaces only: from each, a text of 20,000 spaces took 13 s.
+_COUNTS = re.compile(rf"(?<!\s)\s*(?:{MARK.pattern}|\[\d+\?\])|^ {{0,3}}\d{{1,3}}[.)][^\S\n]+", re.MULTILINE)
 
 _NUMBER = r"-?\.?\d"
 
@@ -149,7 +150,7 @@ def details(text: str) -> tuple[str, ...]:
 
 
 def stands_in(detail: str, text: str) -> bool:
-    """Return whether the text has the detail as a whole: 30 stands neither in "300" nor in "1.30" or "-30"."""
+    """Return whether the text has the detail as a whole: 30 stands neither in "300" nor in "1.30"."""
     is_number = re.match(_NUMBER, detail)
     before, after = (
         (r"(?<![\w./-])(?<!\d[,:])", r"(?!\w|[.,:/-]\d)") if is_number else (r"(?<!\w)", r"(?!\w)")

@@ -40,15 +40,17 @@ def test_of_an_answer_that_was_stopped_its_own_tokens_are_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    "stopped",
-    [counted(1, read=400, said="word " * 60), counted(1, read=400, written=1, said="")],
+    ("stopped", "least"),
+    [(counted(1, read=400, said="word " * 60), 100), (counted(1, read=400, written=1, said=""), 0)],
     ids=["its tokens are not known", "it has no words"],
 )
-def test_where_nothing_was_counted_of_an_answer_the_forecast_is_an_estimate(stopped: Turn) -> None:
+def test_where_nothing_was_counted_of_an_answer_the_forecast_is_an_estimate(
+    stopped: Turn, least: int
+) -> None:
     found = forecast(ConversationText("s", [stopped]), budget=BUDGET)
 
     assert not found.is_exact
-    assert found.held == pytest.approx(len("s" + "Question: why?" + stopped.answer.text) / 3, abs=2)
+    assert least < found.held < least + 20
 
 
 def test_compaction_is_near_when_little_room_is_left() -> None:

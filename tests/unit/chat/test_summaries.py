@@ -149,7 +149,7 @@ _NAMES = st.sampled_from(
         "RETRY",
         "LIMIT_2",
         "Limit2",
-        "net.py",
+        "subnet/net.py",
         "net/net.py",
         "utf-8",
         "utf-80",
@@ -176,13 +176,11 @@ def test_of_a_reply_stay_the_sentences_all_of_whose_names_and_numbers_were_said(
     )
     said = {word.casefold() for pair in (*asked, *answered, *read) for word in pair}
 
-    text = made(
-        " ".join(f"We heard that `{name}` got {value}." for name, value in written), turns=[past]
-    ).text
+    told = {pair: f"We heard that `{pair[0]}` got {pair[1]}." for pair in written}
+    lines = made(" ".join(told.values()), turns=[past]).text.splitlines()
 
-    for name, value in written:
-        was_said = {name.casefold(), value.casefold()} <= said
-        assert (f"We heard that `{name}` got {value}." in text) == was_said
+    for (name, value), sentence in told.items():
+        assert (f"- {sentence}" in lines) == ({name.casefold(), value.casefold()} <= said)
 
 
 def test_what_the_user_stated_is_not_said_twice() -> None:
