@@ -1,6 +1,6 @@
 """What becomes of conversations under load, over many turns, and when processes are killed.
 
-    python bench/endurance.py PART... [--model FILE] [--rounds N] [--setting NAME=VALUE]
+    PYTHONPATH=tests python bench/endurance.py PART... [--model FILE] [--rounds N] [--setting NAME=VALUE]
 
 crowd          4 conversations on 2 slots of the real engine
 scripted-crowd 64 conversations on the scripted engine

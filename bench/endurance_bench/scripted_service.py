@@ -29,7 +29,7 @@ TESTS = PACKAGES.parent / "tests"
 
 
 class PacedEngine(ScriptedEngine):
-    """The scripted engine, taking its time."""
+    """The scripted engine, taking its time, and keeping nothing of what it was asked but the newest."""
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[EngineEvent, None]:
         """Pause before each event."""
@@ -37,6 +37,8 @@ class PacedEngine(ScriptedEngine):
             async for event in events:
                 await anyio.sleep(PACE_SECONDS)
                 yield event
+        del self.requests[:-1]
+        self.read_ahead.clear()
 
 
 def scripted_service(*, home: Path, project: Path, settings: dict[str, str]) -> Service:

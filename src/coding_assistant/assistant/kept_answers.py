@@ -21,7 +21,7 @@ from coding_assistant.domain import (
 from coding_assistant.errors import EngineFailed
 
 _STATES: Mapping[Finish, GenerationState] = MappingProxyType(
-    {Finish.CANCELLED: "cancelled", Finish.FAILED: "failed"}
+    {Finish.CANCELLED: "cancelled", Finish.FAILED: "failed", Finish.INTERRUPTED: "failed"}
 )
 
 
@@ -68,8 +68,12 @@ def kept_generation(turn: Turn) -> contract.GenerationView:
 
 
 def _last_event(session_id: str, turn: Turn, answer: Answer) -> AnswerEvent:
+    again = "Ask again, as a new question: under another key, if it has one."
     if answer.finish is Finish.FAILED:
-        return AnswerFailed(EngineFailed.code, answer.failure, "Ask again, as a new question.")
+        return AnswerFailed(EngineFailed.code, answer.failure, again)
+    if answer.finish is Finish.INTERRUPTED:
+        ended = "The program ended in the middle of this answer; what was written of it is kept."
+        return AnswerFailed(EngineFailed.code, ended, again)
     return AnswerFinished(session_id, turn)
 
 

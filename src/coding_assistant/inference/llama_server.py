@@ -44,6 +44,9 @@ _MOST_GUESSED_TOKENS: Final = 12
 def main() -> None:
     """Serve until the parent closes standard input or ends."""
     settings = ServerSettings.from_line(sys.stdin.buffer.readline())
+    # The terminal sends Ctrl-C to all of its processes: it stops an answer, and must not take away all that
+    # was read.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with_parent()
     announcements = _take_standard_output()
     _volunteer_for_out_of_memory()

@@ -1,8 +1,8 @@
 import pytest
 
 from coding_assistant.assistant.kept_answers import kept_events, kept_generation
-from coding_assistant.contract import QueryResponse, TextEvent
-from coding_assistant.domain import Answer, Finish, Turn
+from coding_assistant.contract import ErrorEvent, QueryResponse, TextEvent
+from coding_assistant.domain import Answer, Turn
 from support.kept import NOON, said
 
 SESSION = "a" * 32
@@ -28,8 +28,8 @@ def test_whoever_saw_some_of_an_answer_gets_the_whole_of_it_and_then_nothing(see
 
 
 def test_an_answer_whose_end_was_never_written_down_was_interrupted() -> None:
-    assert kept_generation(turn(None)).state == "finished"
+    assert kept_generation(turn(None)).state == "failed"
     events = kept_events(SESSION, turn(None), after=0)
     assert [event.data.text for event in events if isinstance(event.data, TextEvent)] == [""]
-    assert isinstance(events[-1].data, QueryResponse)
-    assert events[-1].data.finish_reason is Finish.INTERRUPTED
+    assert isinstance(events[-1].data, ErrorEvent)
+    assert "ended in the middle" in events[-1].data.detail
