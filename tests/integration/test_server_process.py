@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
+from functools import partial
 from pathlib import Path
 from subprocess import PIPE
 
@@ -23,7 +24,6 @@ from coding_assistant.errors import (
     EngineFailed,
     EngineUnavailable,
     InvalidModel,
-    InvalidRequest,
     ModelBroken,
     NotEnoughMemory,
     SystemLacks,
@@ -335,10 +335,11 @@ async def test_closing_while_the_prompt_is_read_tells_the_reader(slow_engine: Ll
 
 @pytest.mark.model
 async def test_a_reader_who_leaves_while_the_prompt_is_read_frees_the_slot(slow_engine: LlamaEngine) -> None:
-    request = GenerationRequest((5,) * 900, 0, 8, temperature=0.0, top_p=1.0)
-    async with aclosing(slow_engine.generate(request)) as events:
-        await anext(events)
-        assert await slow_engine.busy_slots() == 1
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(answer, slow_engine, prompt=(5,) * 900))
+        while not await slow_engine.busy_slots():
+            await checkpoint()
+        tasks.cancel_scope.cancel()
 
     while await slow_engine.busy_slots():
         await checkpoint()  # asking takes the engine's time already
@@ -368,13 +369,13 @@ async def test_the_log_tells_of_a_refusal_but_not_what_was_asked(tiny_file: Path
     log_file = tmp_path / "engine.log"
     engine = llama_engine(tiny_file, prompt_format="llama2", log_file=log_file)
     tokens = await engine.tokenize("my secret plan")
-    with pytest.raises(InvalidRequest):
-        await answer(engine, prompt=tokens * 300)
+    with pytest.raises(EngineFailed, match="invalid tokens"):
+        await answer(engine, prompt=[*tokens, 1_000_000])
     await answer(engine, prompt=tokens)
     await engine.close()
 
     log = log_file.read_text(encoding="utf-8")
-    assert "exceeds the available context size" in log
+    assert "invalid tokens" in log
     assert "secret" not in log
 
 

@@ -9,9 +9,8 @@ import time
 import uuid
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -31,12 +30,11 @@ from coding_assistant.errors import (
     CodingAssistantError,
     DataDirectoryUnusable,
     EngineDied,
-    EngineFailed,
     EngineUnavailable,
     InvalidModel,
     InvalidRequest,
 )
-from coding_assistant.inference import gguf, memory, prompt_format, seals
+from coding_assistant.inference import gguf, memory, prompt_format
 from coding_assistant.inference.control_groups import processor_quota
 from coding_assistant.inference.encoding import PromptEncoder, read_traits, structural_names
 from coding_assistant.inference.gguf import GgufHeader, Vocabulary
@@ -45,6 +43,7 @@ from coding_assistant.inference.prompt_format import PromptFormat
 from coding_assistant.inference.server_client import ServerClient, ServerLost
 from coding_assistant.inference.server_process import ServerProcess
 from coding_assistant.inference.server_protocol import ServerSettings
+from coding_assistant.inference.server_slots import ServerSlots
 
 MOST_DEATHS: Final = 3
 DEATHS_WITHIN_SECONDS: Final = 300.0
@@ -56,9 +55,6 @@ PATIENCE_SECONDS: Final = 180.0
 # half a minute on a CPU. With 48, a model of 1.5 billion parameters is stopped within a second where it reads
 # 60 tokens a second. Measured in CPU time a token: 64 is as good as 96, 48 costs 3 % more and 32 costs 7 %.
 BATCH_TOKENS: Final = 48
-
-# Added to a snapshot's name while it is written.
-_UNFINISHED: Final = ".part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +83,7 @@ class _Loaded:
 
     process: ServerProcess
     client: ServerClient
+    slots: ServerSlots
     encoder: PromptEncoder
     info: EngineInfo
 
@@ -167,17 +164,20 @@ class LlamaEngine:
         """Continue the prompt. Closing the generator stops the model within a batch."""
         self._require_slot(request.slot)
         async with self._working() as loaded:
+            _require_room(request.tokens, loaded.info)
             sent = replace(request, stop=loaded.encoder.stop_strings(request.stop))
-            async with aclosing(loaded.client.complete(sent)) as events:
+            async with aclosing(loaded.slots.generate(sent)) as events:
                 async for event in events:
                     yield event
 
     async def read(self, tokens: Sequence[int], *, slot: int) -> AsyncGenerator[PromptRead, None]:
         """Read tokens into a slot. Closing the generator stops the model within a batch."""
         self._require_slot(slot)
-        async with self._working() as loaded, aclosing(loaded.client.read(tokens, slot=slot)) as reading:
-            async for read in reading:
-                yield read
+        async with self._working() as loaded:
+            _require_room(tokens, loaded.info)
+            async with aclosing(loaded.slots.read(tokens, slot=slot)) as reading:
+                async for read in reading:
+                    yield read
 
     async def save_slot(self, slot: int, name: str) -> int:
         """Write what a slot has read to a file, which appears under its name only when it is whole."""
@@ -185,39 +185,26 @@ class LlamaEngine:
         folder = self._options.snapshot_folder
         if folder is None:
             return 0
-        unfinished = folder / (name + _UNFINISHED)
-        # Nobody who leaves stops the server: it would write on in a file that may be deleted by then.
         async with self._working() as loaded:
+            # Nobody who leaves stops the server: it would write on in a file that may be deleted by then.
             with anyio.CancelScope(shield=True):
-                written = await loaded.client.save_slot(slot, unfinished.name)
-                finish = partial(_finish, unfinished, folder / name, identity=loaded.info.snapshots)
-                size = await anyio.to_thread.run_sync(partial(finish, written=written))
+                size = await loaded.slots.save(slot, folder / name, identity=loaded.info.snapshots)
             return size  # noqa: RET504  -- for all that mypy knows, the scope above may swallow an error
 
     async def restore_slot(self, slot: int, name: str) -> int:
-        """Have a slot hold what the file says; 0, and what it held before, if that is no snapshot of ours."""
+        """Have a slot hold what the file says; 0 if that is no snapshot of ours."""
         self._require_slot(slot)
         folder = self._options.snapshot_folder
         if folder is None:
             return 0
         async with self._working() as loaded:
-            identity = loaded.info.snapshots
-            if not await anyio.to_thread.run_sync(seals.is_sealed, folder / name, identity):
-                return 0
-            try:
-                return await loaded.client.restore_slot(slot, name)
-            except EngineFailed:
-                return 0
-            except ServerLost:
-                # Should the file be what ended the engine, it must not do so again.
-                await anyio.Path(folder / name).unlink(missing_ok=True)
-                raise
+            return await loaded.slots.restore(slot, folder / name, identity=loaded.info.snapshots)
 
     async def erase_slot(self, slot: int) -> None:
         """Forget what a slot has read."""
         self._require_slot(slot)
         async with self._working() as loaded:
-            await loaded.client.erase_slot(slot)
+            await loaded.slots.erase(slot)
 
     async def busy_slots(self) -> int:
         """Return how many slots read or write at this moment."""
@@ -314,7 +301,8 @@ class LlamaEngine:
         except BaseException:  # also a cancellation: a process that nobody knows must not live on
             await process.stop()
             raise
-        return _Loaded(process, client, encoder, info)
+        slots = ServerSlots(client, piece_tokens=options.batch_tokens)
+        return _Loaded(process, client, slots, encoder, info)
 
     def _prepare_snapshots(self, header: GgufHeader, settings: ServerSettings) -> str:
         """Make the folder and return the identity of the snapshots; nothing of both where there are none."""
@@ -343,6 +331,15 @@ class LlamaEngine:
         return prompt_format.recognised_format(chat_template)
 
 
+def _require_room(tokens: Sequence[int], info: EngineInfo) -> None:
+    """Refuse a prompt before any of it is read."""
+    if len(tokens) >= info.context_tokens:
+        raise InvalidRequest(
+            f"The prompt has {len(tokens):,} tokens, the context holds {info.context_tokens:,}.",
+            hint="Ask about less at once, or set a longer context for this model.",
+        )
+
+
 def default_threads(root: Path = Path("/")) -> int:
     """Return one thread a physical core that this process may use: a second on the same core slows both.
 
@@ -366,20 +363,3 @@ async def _encoder(
         structural_names(vocabulary),
     )
     return PromptEncoder(client, used_format, await read_traits(client, vocabulary, used_format))
-
-
-def _finish(unfinished: Path, file: Path, *, identity: str, written: int) -> int:
-    """Seal what the server has written and give it its name; return its bytes, 0 for what is no snapshot.
-
-    A full disk is no reason to fail an answer: then there is no snapshot.
-    """
-    try:
-        if written and unfinished.stat().st_size == written:
-            size = seals.seal(unfinished, identity)
-            unfinished.replace(file)
-            return size
-    except OSError:
-        pass
-    with suppress(OSError):
-        unfinished.unlink()
-    return 0

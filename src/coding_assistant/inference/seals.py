@@ -1,16 +1,19 @@
-"""A seal at the end of a snapshot's file: that it is whole, and of this kind.
+"""A seal at the end of a snapshot's file: that it is whole, of which kind, and of which tokens.
 
 llama.cpp ends the process on some files that were cut short, and takes others for what they are not. It does
 not look behind what it has written, so that the seal stands there.
 """
 
 import hashlib
+import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 _MARK: Final = b"coding-assistant snapshot 1\n"
 _DIGEST_BYTES: Final = 32
-_SEAL_BYTES: Final = len(_MARK) + _DIGEST_BYTES
+_TOKEN_BYTES: Final = 4
+_END: Final = struct.Struct(f"<{len(_MARK)}sQ{_DIGEST_BYTES}s")
 
 # What the loader believes stands at the beginning, tokens and their positions: 16 bytes a token.
 _HEAD_BYTES: Final = 1024 * 1024
@@ -21,31 +24,40 @@ _STRIDE_BYTES: Final = 256 * 1024
 _SAMPLE_BYTES: Final = 4 * 1024
 
 
-def seal(file: Path, identity: str) -> int:
-    """Put the seal on a file that was just written, and return its size with it. Raises ``OSError``."""
+def seal(file: Path, identity: str, tokens: Sequence[int]) -> int:
+    """Put the seal on a file that was just written, with the tokens that it is a snapshot of.
+
+    Returns the file's size with all that. Raises ``OSError``.
+    """
     content_bytes = file.stat().st_size
-    digest = _digest(file, identity, content_bytes)
+    listed = struct.pack(f"<{len(tokens)}I", *tokens)
+    end = _END.pack(_MARK, len(tokens), _digest(file, content_bytes, identity.encode() + listed))
     with file.open("ab") as sealed:
-        sealed.write(_MARK + digest)
-    return content_bytes + _SEAL_BYTES
+        sealed.write(listed + end)
+    return content_bytes + len(listed) + len(end)
 
 
-def is_sealed(file: Path, identity: str) -> bool:
-    """Whether the file was sealed under this identity and is as long as it was then; False if absent."""
+def sealed_tokens(file: Path, identity: str) -> tuple[int, ...] | None:
+    """Return the tokens of a file that was sealed under this identity and is as it was, else None."""
     try:
-        content_bytes = file.stat().st_size - _SEAL_BYTES
-        if content_bytes < 0:
-            return False
+        end_at = file.stat().st_size - _END.size
         with file.open("rb") as sealed:
+            sealed.seek(max(0, end_at))
+            mark, count, digest = _END.unpack(sealed.read())
+            content_bytes = end_at - count * _TOKEN_BYTES
+            if mark != _MARK or content_bytes < 0:
+                return None
             sealed.seek(content_bytes)
-            found = sealed.read()
-        return found == _MARK + _digest(file, identity, content_bytes)
-    except OSError:
-        return False
+            listed = sealed.read(count * _TOKEN_BYTES)
+        if digest != _digest(file, content_bytes, identity.encode() + listed):
+            return None
+        return struct.unpack(f"<{count}I", listed)
+    except (OSError, struct.error):
+        return None
 
 
-def _digest(file: Path, identity: str, content_bytes: int) -> bytes:
-    digest = hashlib.blake2b(f"{identity}\0{content_bytes}\0".encode(), digest_size=_DIGEST_BYTES)
+def _digest(file: Path, content_bytes: int, more: bytes) -> bytes:
+    digest = hashlib.blake2b(content_bytes.to_bytes(8) + more, digest_size=_DIGEST_BYTES)
     with file.open("rb") as content:
         digest.update(content.read(min(_HEAD_BYTES, content_bytes)))
         for end in (*range(_HEAD_BYTES, content_bytes, _STRIDE_BYTES), content_bytes):

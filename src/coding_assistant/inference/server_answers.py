@@ -5,11 +5,14 @@ Knows nothing of connections.
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from typing import Final
 
 from pydantic import BaseModel, ValidationError
 
 from coding_assistant.domain import Finish, GenerationEnded, PromptRead, TextPiece
 from coding_assistant.errors import CodingAssistantError, EngineBusy, EngineFailed, InvalidRequest
+
+_NO_COUNTS: Final = "The engine ended an answer without its counts."
 
 
 class Progress(BaseModel):
@@ -20,7 +23,9 @@ class Progress(BaseModel):
     processed: int
 
 
-class _Timings(BaseModel):
+class Timings(BaseModel):
+    """The server's counts: tokens found in the slot, read and written, and how long that took."""
+
     cache_n: int
     prompt_n: int
     prompt_ms: float
@@ -44,7 +49,7 @@ class Chunk(BaseModel):
     stop: bool = False
     stop_type: str = ""
     prompt_progress: Progress | None = None
-    timings: _Timings | None = None
+    timings: Timings | None = None
     error: _Error | None = None
 
 
@@ -86,7 +91,7 @@ class Writing:
         return tokens if is_likely and tokens[untold:] == told else ()
 
 
-def parsed(data: str) -> Chunk:
+def parsed(data: str | bytes) -> Chunk:
     """Read an event of an answer; raises ``EngineFailed`` when it is none or tells of a failure."""
     try:
         chunk = Chunk.model_validate_json(data)
@@ -95,6 +100,14 @@ def parsed(data: str) -> Chunk:
     if chunk.error is not None:
         raise EngineFailed(f"The engine gave up: {chunk.error.message}.")
     return chunk
+
+
+def timings_of(body: bytes) -> Timings:
+    """Return the counts that an answer as a whole comes with."""
+    timings = parsed(body).timings
+    if timings is None:
+        raise EngineFailed(_NO_COUNTS)
+    return timings
 
 
 def prompt_read(progress: Progress) -> PromptRead:
@@ -106,7 +119,7 @@ def generation_ended(chunk: Chunk) -> GenerationEnded:
     """Return what the last event says; raises ``EngineFailed`` when it says too little."""
     timings = chunk.timings
     if timings is None:
-        raise EngineFailed("The engine ended an answer without its counts.")
+        raise EngineFailed(_NO_COUNTS)
     return GenerationEnded(
         finish=Finish.LENGTH if chunk.stop_type == "limit" else Finish.COMPLETE,
         cached_tokens=timings.cache_n,

@@ -3,7 +3,6 @@
 Knows nothing of the process behind the address, of prompt formats and of conversations.
 """
 
-import uuid
 from base64 import b64decode
 from collections.abc import (
     AsyncGenerator,
@@ -12,29 +11,27 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 import anyio
 import httpx2
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from coding_assistant.domain import EngineEvent, GenerationRequest, Message, PromptRead
+from coding_assistant.domain import EngineEvent, GenerationRequest, Message
 from coding_assistant.errors import EngineFailed
 from coding_assistant.inference.server_answers import (
-    Chunk,
+    Timings,
     Writing,
     generation_ended,
     parsed,
     prompt_read,
     refusal,
+    timings_of,
 )
 
 # A megabyte of text is tokenised in half a second; the rest is a machine under load.
 _SHORT_SECONDS: Final = 60.0
-
-# A stop is answered by a thread that has nothing else to do, in a millisecond.
-_STOP_SECONDS: Final = 5.0
 
 
 class ServerLost(Exception):
@@ -169,32 +166,38 @@ class ServerClient:
     async def complete(self, request: GenerationRequest) -> AsyncGenerator[EngineEvent, None]:
         """Continue the prompt; see ``protocols.Engine.generate``.
 
-        Closing the generator stops the server within the batch at work. A stop string ends an answer as
-        complete, with all that was written before it: what follows was never written.
+        Closing the generator closes the connection. The server notices when it has something to say, and
+        else once a second: while it writes within a token, while it reads only after a batch or two. A stop
+        string ends an answer as complete, with all that was written before it: what follows was never
+        written.
         """
         writing = Writing(self.tokenize)
-        body = {
-            "n_predict": request.max_tokens,
-            "temperature": request.temperature,
-            "top_p": request.top_p,
-            "stop": request.stop,
-            "return_tokens": True,
-        }
-        async with aclosing(self._chunks(request.tokens, request.slot, body)) as chunks:
-            async for chunk in chunks:
+        async with self._completion(request) as chunks:
+            while True:
+                with self._signs.awaited():
+                    event = await anext(chunks, None)
+                if event is None:
+                    raise ServerLost
+                chunk = parsed(event.data)
                 if chunk.prompt_progress is not None:
                     yield prompt_read(chunk.prompt_progress)
                 elif chunk.stop:
                     yield generation_ended(chunk)
+                    return
                 elif piece := await writing.piece(chunk):
                     yield piece
 
-    async def read(self, tokens: Sequence[int], *, slot: int) -> AsyncGenerator[PromptRead, None]:
-        """Read tokens into a slot; see ``protocols.Engine.read``."""
-        async with aclosing(self._chunks(tokens, slot, {"n_predict": 0})) as chunks:
-            async for chunk in chunks:
-                if chunk.prompt_progress is not None:
-                    yield prompt_read(chunk.prompt_progress)
+    async def read(self, tokens: Sequence[int], *, slot: int) -> Timings:
+        """Read a prompt into a slot and write nothing; return the server's counts.
+
+        It is read to its end, whoever does not wait for it.
+        """
+        # Without the fields named the answer would repeat the whole prompt.
+        only_reading = {"n_predict": 0, "response_fields": ["timings"]}
+        body = {"prompt": tokens, "id_slot": slot, "cache_prompt": True, **only_reading}
+        with self._signs.awaited():
+            answer = await self._request("POST", "/completion", body)
+        return timings_of(answer)
 
     async def save_slot(self, slot: int, filename: str) -> int:
         """Have the server write a slot to a file of its folder, once it is idle; return the file's bytes.
@@ -221,40 +224,28 @@ class ServerClient:
         with self._signs.awaited():
             return await self._request("POST", f"/slots/{slot}?action={action}", {"filename": filename})
 
-    async def _chunks(
-        self, tokens: Sequence[int], slot: int, how: Mapping[str, object]
-    ) -> AsyncGenerator[Chunk, None]:
-        """Yield what the server says of a prompt until its end; closing makes it stop."""
-        prompt = {"prompt": tokens, "id_slot": slot, "cache_prompt": True}
-        async with self._stream({**prompt, **how, "stream": True, "return_progress": True}) as events:
-            while True:
-                with self._signs.awaited():
-                    event = await anext(events, None)
-                if event is None:
-                    raise ServerLost
-                chunk = parsed(event.data)
-                yield chunk
-                if chunk.stop:
-                    return
-
     @asynccontextmanager
-    async def _stream(
-        self, body: Mapping[str, object]
+    async def _completion(
+        self, request: GenerationRequest
     ) -> AsyncIterator[AsyncIterator[httpx2.ServerSentEvent]]:
-        """Begin a stream of the server's, and stop it in the end.
-
-        A closed connection alone is looked at once a second, and often only after one more batch. A stream
-        with a name can be stopped, which is seen as soon as the batch at work is done.
-        """
-        name = uuid.uuid4().hex
+        body = {
+            "prompt": request.tokens,
+            "id_slot": request.slot,
+            "cache_prompt": True,
+            "n_predict": request.max_tokens,
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "stop": request.stop,
+            "stream": True,
+            "return_progress": True,
+            "return_tokens": True,
+        }
         self._require_open()
-        request = self._http.build_request(
-            "POST", "/completion", json=body, headers={"X-Conversation-Id": name}
-        )
-        is_there = True
         try:
             with self._signs.awaited():
-                response = await self._http.send(request, stream=True)
+                response = await self._http.send(
+                    self._http.build_request("POST", "/completion", json=body), stream=True
+                )
             try:
                 if response.is_error:
                     raise refusal(response.status_code, await response.aread())
@@ -262,21 +253,8 @@ class ServerClient:
                 yield aiter(httpx2.EventSource(response, max_event_size=None))
             finally:
                 await response.aclose()
-        except (httpx2.TransportError, ServerLost) as error:
-            is_there = False
+        except httpx2.TransportError as error:
             raise ServerLost from error
-        finally:
-            if is_there:
-                await self._stop_stream(name)
-
-    async def _stop_stream(self, name: str) -> None:
-        """Stop a stream, also when its reader is cancelled, and have the server forget what it said.
-
-        One with a name would go on without its reader, and stay in the server's memory after its end.
-        """
-        with anyio.move_on_after(_STOP_SECONDS, shield=True), suppress(httpx2.TransportError):
-            if not self._http.is_closed:
-                await self._http.request("DELETE", "/v1/stream", params={"conv_id": name})
 
     async def _call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> bytes:
         """Make a short request and return the answer's body."""
