@@ -52,8 +52,8 @@ DEATHS_WITHIN_SECONDS: Final = 300.0
 PATIENCE_SECONDS: Final = 180.0
 
 # While a batch is read no other slot writes and no cancellation is seen, and llama.cpp's 2,048 tokens are
-# half a minute on a CPU. With 48, a model of 1.5 billion parameters is stopped within a second where it reads
-# 60 tokens a second. Measured in CPU time a token: 64 is as good as 96, 48 costs 3 % more and 32 costs 7 %.
+# half a minute on a CPU. Where 60 tokens a second are read, as with 1.5 billion parameters on two idle cores,
+# 48 are 0.8 seconds. Measured in CPU time a token: 64 is as good as 96, 48 costs 3 % more and 32 costs 7 %.
 BATCH_TOKENS: Final = 48
 
 

@@ -34,9 +34,9 @@ _NO_PINGS: Final = -1
 _OWNER_ONLY: Final = 0o077
 
 # So many tokens must have stood in the same order before, and so many that followed them are guessed.
-# Measured with Qwen2.5-Coder 1.5B: a function written once more takes half to two thirds of the time, and
-# nothing else is guessed. After 8 equal tokens, guesses go wrong where prose resembles the code that it is
-# about, and a short answer took a tenth longer. The library's own 48 guessed tokens are for GPUs.
+# Measured with Qwen2.5-Coder 1.5B, in processor time: a function written once more takes two thirds; where
+# code was explained or a short answer given, nothing was guessed. After 8 equal tokens, guesses went wrong
+# there, and a short answer took a tenth longer. The library's own 48 guessed tokens are for GPUs.
 _SAME_TOKENS: Final = 12
 _MOST_GUESSED_TOKENS: Final = 12
 
