@@ -16,6 +16,7 @@ from coding_assistant.domain import Finish
 from coding_assistant.errors import EngineBusy, EngineDied, KeyReused
 from coding_assistant.settings import Settings
 from support.scripted_engine import Script, ScriptedEngine
+from support.shop import write_shop
 
 pytestmark = pytest.mark.anyio
 
@@ -43,16 +44,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    root = tmp_path / "shop"
-    root.mkdir()
-    (root / "sessions.py").write_text(
-        '"""Sessions."""\n\n\ndef session_expired(session, now):\n'
-        '    """A session ends after thirty minutes."""\n    return now - session.seen > 1800\n'
-    )
-    (root / "prices.py").write_text(
-        "VAT_RATE = 0.19\n\n\ndef gross_price(net):\n    return net * (1 + VAT_RATE)\n"
-    )
-    return root
+    return write_shop(tmp_path)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ nobody anything but the processor's time: reading stops within a batch as soon a
 """
 
 from collections import OrderedDict
-from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 
@@ -111,9 +110,7 @@ class ReadingAhead:
             async with self._model.caches.lease(draft.owner) as lease:
                 await lease.prepare(info, front=front_digest(text.system))
                 self._remember(draft.owner, new_chunks(sources, kept))
-                async with aclosing(self._model.engine.read(tokens, slot=lease.slot)) as events:
-                    async for _ in events:
-                        pass
+                await self._model.read(tokens, slot=lease.slot)
         return True
 
     async def _kept(self, draft: Draft) -> KeptConversation:

@@ -197,8 +197,7 @@ class Answering:
         """Return the question's sources; those read ahead for it come first, in the slot that it will get."""
         conversation_id, project_id = asked.turn.conversation_id, asked.about.project.id
         read = self._ahead.guess(conversation_id)
-        if not kept.past and not read:
-            read = self._ahead.guess(project_id)
+        if not kept.past and not read and (read := self._ahead.guess(project_id)):
             await self._ahead.hand_over(project_id, conversation_id)
         budget = self.model.source_budget(asked.turn.question)
         return await find_sources(asked.turn.question, kept, asked.about.code, token_budget=budget, read=read)

@@ -107,9 +107,7 @@ class Compacting:
             model.engine, text, budget=model.budget(info.context_tokens), vocabulary=info.vocabulary
         )
         if opening:
-            async with aclosing(model.engine.read(opening, slot=slot)) as events:
-                async for _ in events:
-                    pass
+            await model.read(opening, slot=slot)
 
 
 def _summary_tokens(budget: Budget) -> int:

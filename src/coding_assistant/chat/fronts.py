@@ -5,7 +5,6 @@ front that it began with, or all of it would have to be read again.
 """
 
 from collections.abc import Callable, Iterable
-from contextlib import aclosing
 from dataclasses import dataclass
 
 from coding_assistant.chat.model import ChatModel, front_digest
@@ -49,9 +48,8 @@ class Fronts:
         text = self._primers.get(asked.project.id)
         if text is None:
             text = self._primers[asked.project.id] = await self._written(asked.code, info)
-        room = self._model.budget(info.context_tokens).prompt * PRIMER_SHARE
         digest = front_digest(self._model.system(asked.project, text))
-        is_short = len(question.encode()) <= room
+        is_short = len(question.encode()) <= self._room(info)
         return text if text and is_short and self._model.caches.has_front(digest, info) else ""
 
     async def read_next(self) -> bool:
@@ -65,12 +63,10 @@ class Fronts:
         for asked in list(self._asked_about()):
             for text in dict.fromkeys(("", await self._current(asked, info))):
                 system = self._model.system(asked.project, text)
-                attempt = (info.run, front_digest(system))
-                if (
-                    not self._model.caches.has_front(front_digest(system), info)
-                    and attempt not in self._tried
-                ):
-                    is_read = await self._read(system, info)
+                digest = front_digest(system)
+                attempt = (info.run, digest)
+                if attempt not in self._tried and not self._model.caches.has_front(digest, info):
+                    is_read = await self._read(system, digest, info)
                     # Once a run: where there is no room to keep it, it would be read again and again.
                     self._tried.add(attempt)
                     return is_read
@@ -85,23 +81,24 @@ class Fronts:
         return known
 
     async def _written(self, code: ProjectCode, info: EngineInfo) -> str:
-        room = self._model.budget(info.context_tokens).prompt * PRIMER_SHARE
-        most_tokens = min(self._most_tokens, round(room))
+        most_tokens = min(self._most_tokens, self._room(info))
         if not most_tokens:
             return ""
         parts = await code.main_parts()
         files = [MainFile(path, main_symbols(chunks)) for path, chunks in parts.files.items()]
         return primer(parts.readme, files, most_tokens=most_tokens)
 
-    async def _read(self, system: str, info: EngineInfo) -> bool:
+    def _room(self, info: EngineInfo) -> int:
+        """Return how many tokens a primer may take."""
+        return round(self._model.budget(info.context_tokens).prompt * PRIMER_SHARE)
+
+    async def _read(self, system: str, digest: str, info: EngineInfo) -> bool:
         """Read a front and keep it; return whether that could be done."""
-        model, digest = self._model, front_digest(system)
+        model = self._model
         tokens = await common_front(model.engine, system)
         async with model.caches.lease(digest) as lease:
             await lease.prepare(info)
-            async with aclosing(model.engine.read(tokens, slot=lease.slot)) as events:
-                async for _ in events:
-                    pass
+            await model.read(tokens, slot=lease.slot)
             await model.caches.keep_front(lease, digest)
         return model.caches.has_front(digest, info)
 

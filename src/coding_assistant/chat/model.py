@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from coding_assistant.chat.receipt import Budget
@@ -86,6 +87,12 @@ class ChatModel:
         """
         limit = context_tokens or self.spec.context_length
         return Budget(limit=limit, reserved=min(max_tokens or self.spec.max_tokens, limit // 2))
+
+    async def read(self, tokens: Sequence[int], *, slot: int) -> None:
+        """Read tokens into a slot, for a prompt that is going to begin with them."""
+        async with aclosing(self.engine.read(tokens, slot=slot)) as events:
+            async for _ in events:
+                pass
 
     def source_budget(self, question: str) -> int:
         """Return how many tokens of code the question is shown."""
