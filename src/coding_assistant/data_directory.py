@@ -170,7 +170,7 @@ class DataDirectory:
             )
         return DataDirectoryLocked(
             f"{self.home} is in use by {who}, which answers at {holder.url}.",
-            hint=f"Ask it at {holder.url}{end_it}.",
+            hint=f"Go through it at {holder.url}{end_it}.",
         )
 
     def _refused(self, error: OSError) -> StorageFailed:

@@ -74,7 +74,10 @@ def test_a_deletion_says_how_to_undo_it(command: Command) -> None:
     assert deleted.status == 0
     undo = re.search(r"Undo: coding-assistant (conversations restore [0-9a-f]+)", deleted.output)
     assert undo is not None
-    assert command.run("conversations", "show", pays[:6]).status == 1
+    for typed in (pays[:6], pays):
+        shown = command.run("conversations", "show", typed)
+        assert shown.status == 1
+        assert undo[1] in shown.side
     assert list(ids(command, "--deleted").values()) == [pays]
     restored = command.run(*undo[1].split())
     assert (restored.status, restored.output) == (0, f"Restored {pays[:8]}  Who pays at the till?\n")
@@ -144,7 +147,7 @@ def backup(command: Command, tmp_path: Path) -> Path:
     (command.home / "config.toml").write_text("port = 8123\n")
     ended = command.run("backup", str(file))
     assert ended.status == 0
-    assert "conversations.db, config.toml" in ended.output
+    assert "2 conversations; conversations.db, config.toml" in ended.output
     return file
 
 
@@ -183,7 +186,8 @@ def test_restoring_takes_out_of_the_trash_what_the_backup_has(command: Command, 
 
 def test_restoring_says_that_it_leaves_out_the_trash_of_the_backup(command: Command, tmp_path: Path) -> None:
     command.run("conversations", "delete", ids(command)["Who counts?"])
-    command.run("backup", str(tmp_path / "b.zip"))
+    ended = command.run("backup", str(tmp_path / "b.zip"))
+    assert "1 conversation and 1 in the trash;" in ended.output
     elsewhere = Command(tmp_path / "elsewhere", command.capture)
     ended = elsewhere.run("restore", str(tmp_path / "b.zip"))
     assert "Restored 1 conversation; 0 were here already." in ended.output

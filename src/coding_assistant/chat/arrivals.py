@@ -124,5 +124,6 @@ def _is_taken(connection: Connection, table: Table, row_id: str) -> bool:
 def _already_here(conversation: Conversation) -> AlreadyImported:
     return AlreadyImported(
         f"The conversation {conversation.id} is here already, perhaps in the trash.",
-        hint="Import it as a copy (`--copy`, or `?copy=true`), or delete the other one permanently first.",
+        hint="From the trash `conversations restore` brings it back. Else import it as a copy (`--copy`, or"
+        " `?copy=true`), or delete the other one permanently first.",
     )

@@ -281,12 +281,12 @@ class Answering:
             turn = await to_thread.run_sync(
                 self._store.finish_turn, asked.turn.id, self._answer(draft, resolved, finish, failure)
             )
+            if failure and failure.retry_after_seconds is not None:  # whoever comes again is to be answered
+                await to_thread.run_sync(self._store.release_key, turn.id)
         except CodingAssistantError as error:
             emit(_failure(error))
             return
         if failure:
-            if failure.retry_after_seconds is not None:  # whoever comes again then is to be answered
-                await to_thread.run_sync(self._store.release_key, turn.id)
             emit(failure)
             return
         for citation in resolved.citations:

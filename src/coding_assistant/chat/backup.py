@@ -156,6 +156,13 @@ class Backup:
             for each in reversed(store.conversations()):
                 yield BackedUpConversation(each.id, each.title, as_json(store.document(each.id)).encode())
 
+    def count_conversations(self) -> int:
+        """Return how many conversations are not in the backup's trash."""
+        if not self.has_conversations:
+            return 0
+        with closing(ConversationStore.open(self.folder / CONVERSATIONS)) as store:
+            return len(store.conversations())
+
     def count_deleted(self) -> int:
         """Return how many conversations lie in the backup's trash."""
         if not self.has_conversations:

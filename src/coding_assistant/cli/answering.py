@@ -96,7 +96,7 @@ class AnswerView:
         if not self._streams_text:
             self.write(response.response)
         self.end_text()
-        note = ending(response.finish_reason)
+        note = ending(response.finish_reason, text=response.response)
         if note:
             self._output.line(Span(note, "yellow"))
         self._output.line()

@@ -29,12 +29,16 @@ def backup(
     Weights and indexes are not in it: they can be had again.
     """
     # Loading the database's library takes a third of a second that `--help` does not need.
-    from coding_assistant.chat.backup import write_backup  # noqa: PLC0415
+    from coding_assistant.chat.backup import opened_backup, write_backup  # noqa: PLC0415
 
     home = _home()
     manifest = write_backup(file, home=home, database=DataDirectory(home).conversations_file)
+    with opened_backup(file, scratch=home) as opened:  # whoever needs it one day wants it to be readable
+        held = count(opened.count_conversations(), "conversation")
+        deleted = opened.count_deleted()
     names = ", ".join(manifest.files)
-    standard_output().line(f"{file}: {names} ({size_in_words(file.stat().st_size)})")
+    in_trash = f" and {deleted:,} in the trash" if deleted else ""
+    standard_output().line(f"{file}: {held}{in_trash}; {names} ({size_in_words(file.stat().st_size)})")
 
 
 def restore(

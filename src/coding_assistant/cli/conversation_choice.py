@@ -7,7 +7,6 @@ from coding_assistant.cli.rendering import SHORT_ID
 from coding_assistant.contract import ConversationView
 from coding_assistant.errors import ConversationNotFound, InvalidRequest
 
-_FULL_DIGITS = 32
 _PREFIX = re.compile(r"[0-9a-f]{4,32}")
 
 
@@ -20,23 +19,33 @@ def find_conversation(connection: Connection, typed: str, *, also_deleted: bool 
             hint="An id has 32 hexadecimal digits, of which 4 or more are enough: see"
             " `coding-assistant conversations list`.",
         )
-    if len(prefix) == _FULL_DIGITS and not also_deleted:
-        return connection.bridge.run(connection.calls.conversation(prefix))
     known = connection.bridge.run(connection.calls.conversations())
     if also_deleted:
         known += connection.bridge.run(connection.calls.conversations(deleted=True))
     found = [each for each in known if each.conversation_id.startswith(prefix)]
     if not found:
-        raise ConversationNotFound(
-            f"No conversation's id begins with {prefix}.",
-            hint=f"See `coding-assistant conversations list --all{' --deleted' if also_deleted else ''}`.",
-        )
+        raise _not_found(connection, prefix)
     if len(found) > 1:
         ids = ", ".join(each.conversation_id[: max(SHORT_ID, len(prefix) + 4)] for each in found[:5])
         raise InvalidRequest(
             f"{len(found)} conversations begin with {prefix}.", hint=f"Write more of it: {ids}."
         )
     return found[0]
+
+
+def _not_found(connection: Connection, prefix: str) -> ConversationNotFound:
+    deleted = connection.bridge.run(connection.calls.conversations(deleted=True))
+    in_trash = [each.conversation_id for each in deleted if each.conversation_id.startswith(prefix)]
+    if in_trash:
+        shown = in_trash[0][: max(SHORT_ID, len(prefix))]
+        return ConversationNotFound(
+            f"The conversation {shown} is in the trash.",
+            hint=f"Bring it back with: coding-assistant conversations restore {shown}",
+        )
+    return ConversationNotFound(
+        f"No conversation's id begins with {prefix}.",
+        hint="See `coding-assistant conversations list --all`, and `--deleted` for those in the trash.",
+    )
 
 
 def latest_conversation(connection: Connection, *, project_id: str) -> ConversationView:

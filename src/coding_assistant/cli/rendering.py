@@ -44,6 +44,13 @@ _ENDINGS: Mapping[Finish, str] = MappingProxyType(
         Finish.INTERRUPTED: "The program ended in the middle of this answer; what was written is kept.",
     }
 )
+_ENDINGS_WITHOUT_WORDS: Mapping[Finish, str] = MappingProxyType(
+    {
+        Finish.CANCELLED: "Stopped by you before the first word; the question is kept.",
+        Finish.FAILED: "The answer failed before its first word; the question is kept.",
+        Finish.INTERRUPTED: "The program ended before the first word of this answer; the question is kept.",
+    }
+)
 
 
 def count(number: int, noun: str) -> str:
@@ -109,9 +116,13 @@ def citation_lines(
         yield [Span(f"  [{number}] "), Span(f"{screen.glyph('✗', 'x')} no such source", "red")]
 
 
-def ending(finish: Finish | None) -> str:
-    """Return what is to say about how an answer ended; nothing when it is complete."""
-    return "" if finish is None else _ENDINGS.get(finish, "")
+def ending(finish: Finish | None, *, text: str) -> str:
+    """Return what is to say about how an answer with that text ended; nothing when it is complete."""
+    if finish is None:
+        return ""
+    if not text.strip() and finish in _ENDINGS_WITHOUT_WORDS:
+        return _ENDINGS_WITHOUT_WORDS[finish]
+    return _ENDINGS.get(finish, "")
 
 
 def receipt_line(response: QueryResponse) -> Line:
@@ -195,7 +206,7 @@ def message_lines(screen: Screen, root: Path | None, message: MessageView) -> It
     when = message.created_at.astimezone().strftime("%Y-%m-%d %H:%M")
     yield [Span(who, "bold green" if is_answer else "bold cyan"), Span(f"  {when}", "dim")]
     yield written(screen, message.content)
-    note = ending(message.finish_reason)
+    note = ending(message.finish_reason, text=message.content)
     if note:
         yield [Span(f"{note} {message.failure}".rstrip(), "yellow")]
     if message.citations or message.unknown_citations:

@@ -51,10 +51,9 @@ DEATHS_WITHIN_SECONDS: Final = 300.0
 # A batch takes a 7B model on two old cores some ten seconds; a machine that swaps is several times slower.
 PATIENCE_SECONDS: Final = 180.0
 
-# While a batch is read no other slot writes and no cancellation is seen, and llama.cpp's 2,048 tokens are
-# half a minute on a CPU. Where 60 tokens a second are read, as with 1.5 billion parameters on two idle cores,
-# 48 are 0.8 seconds. Measured in CPU time a token: 64 is as good as 96, 48 costs 3 % more and 32 costs 7 %.
-BATCH_TOKENS: Final = 48
+# While a batch is read no other slot writes, and llama.cpp's 2,048 tokens are half a minute on a CPU.
+# Measured in CPU time a token: 64 is as good as 96, 48 costs 3 % more and 32 costs 7 %.
+BATCH_TOKENS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,8 +300,7 @@ class LlamaEngine:
         except BaseException:  # also a cancellation: a process that nobody knows must not live on
             await process.stop()
             raise
-        slots = ServerSlots(client, piece_tokens=options.batch_tokens)
-        return _Loaded(process, client, slots, encoder, info)
+        return _Loaded(process, client, ServerSlots(client), encoder, info)
 
     def _prepare_snapshots(self, header: GgufHeader, settings: ServerSettings) -> str:
         """Make the folder and return the identity of the snapshots; nothing of both where there are none."""

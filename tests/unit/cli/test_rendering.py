@@ -7,6 +7,7 @@ from coding_assistant.cli.rendering import (
     Line,
     citation_lines,
     duration,
+    ending,
     hit_lines,
     message_lines,
     place,
@@ -45,6 +46,12 @@ def test_a_failed_answer_says_why_and_which_numbers_it_made_up() -> None:
     lines = [plain(line) for line in message_lines(screen(), ROOT, message)]
     assert "The answer failed; what was written is kept. The engine died." in lines
     assert "  [7] ✗ no such source" in lines
+
+
+@pytest.mark.parametrize("finish", [Finish.CANCELLED, Finish.FAILED, Finish.INTERRUPTED])
+def test_an_answer_without_a_word_has_nothing_that_was_kept(finish: Finish) -> None:
+    assert "the question is kept" in ending(finish, text=" \n")
+    assert "what was written is kept" in ending(finish, text="It")
 
 
 @pytest.mark.parametrize(
