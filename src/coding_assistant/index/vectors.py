@@ -55,7 +55,8 @@ ORDER BY chunks.id LIMIT ?
 # The terms' own column of the symbol holds the heads around the chunk as well. SQLite takes a cross join in
 # its order; left to itself it reads all terms for each batch: of a million chunks, 0.7 s.
 _MISSING_TERMS = """
-SELECT chunks.id, terms.path, symbol, terms.body FROM chunks CROSS JOIN terms ON terms.rowid = chunks.id
+SELECT chunks.id, terms.path, chunks.symbol, terms.body
+FROM chunks CROSS JOIN terms ON terms.rowid = chunks.id
 WHERE chunks.id > (SELECT filled_to FROM embedder)
 AND NOT EXISTS (SELECT 1 FROM vectors WHERE chunk_id = chunks.id)
 ORDER BY chunks.id LIMIT ?
