@@ -61,8 +61,8 @@ class Settings(BaseModel):
         description="How many conversations are answered at once; each takes its own context's memory.",
     )
     batch_tokens: int = Field(
-        default=64,
-        ge=32,
+        default=128,
+        ge=64,
         le=4096,
         description="Tokens read in one step, during which other answers wait: on a processor more read no"
         " faster; a GPU wants 512.",
