@@ -51,8 +51,8 @@ DEATHS_WITHIN_SECONDS: Final = 300.0
 # A batch takes a 7B model on two old cores some ten seconds; a machine that swaps is several times slower.
 PATIENCE_SECONDS: Final = 180.0
 
-# While a batch is read no other slot writes, and llama.cpp's 2,048 tokens are half a minute on a CPU. It takes
-# 64 tokens at once, and 128 a little faster than those (1.5 billion parameters: 54 and 48 a second).
+# While a batch is read no other slot writes, and llama.cpp's 2,048 tokens are half a minute on a CPU. It
+# takes 64 tokens at once, and 128 a little faster than those (1.5 billion parameters: 54 and 48 a second).
 BATCH_TOKENS: Final = 128
 
 
