@@ -107,6 +107,20 @@ async def test_a_follow_up_sees_its_conversation_and_reads_only_what_is_new(open
     assert second.receipt.cached >= len(engine.requests[0].tokens)
 
 
+async def test_an_answer_in_another_form_needs_no_search_and_can_cite_what_was_read(opened: Opener) -> None:
+    engine = ScriptedEngine("After 1800 seconds of silence [1].", "1800 seconds [1].")
+    async with opened(engine) as assistant:
+        first = await assistant.query(QueryRequest(query="When does a session end?"))
+        request = QueryRequest(query="Shorter, please.", conversation_id=first.conversation_id)
+        events = [event.data async for event in assistant.ask(request)]
+
+    (found,) = [event for event in events if isinstance(event, contract.SourcesEvent)]
+    assert (found.sources, found.searched) == ([], False)
+    answer = events[-1]
+    assert isinstance(answer, QueryResponse)
+    assert [citation.verified for citation in answer.citations] == [True]
+
+
 async def test_two_conversations_of_one_session_do_not_see_each_other(opened: Opener) -> None:
     engine = ScriptedEngine("noted")
     async with opened(engine) as assistant:

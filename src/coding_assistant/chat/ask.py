@@ -22,7 +22,7 @@ from coding_assistant.chat.generation import Emit, Generation, internal_failure
 from coding_assistant.chat.model import ChatModel, KeptConversation, front_digest, kept_conversation
 from coding_assistant.chat.prompt import ComposedPrompt, compose, question_too_long
 from coding_assistant.chat.rendering import MESSAGE_OVERHEAD_TOKENS
-from coding_assistant.chat.retrieving import find_sources
+from coding_assistant.chat.retrieving import find_sources, needs_search
 from coding_assistant.chat.store import ConversationStore
 from coding_assistant.domain import (
     Answer,
@@ -171,7 +171,7 @@ class Answering:
         )
         sources = await self._find_sources(asked, kept)
         draft.searching = monotonic() - draft.began
-        emit(SourcesFound(sources))
+        emit(SourcesFound(sources, searched=needs_search(turn.question, kept)))
         async with model.caches.lease(turn.conversation_id, on_wait=lambda n: emit(Waiting(n))) as lease:
             info = await self._load(draft, emit)
             if not kept.past:

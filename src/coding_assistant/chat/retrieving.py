@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from coding_assistant.chat.model import KeptConversation
 from coding_assistant.chat.project_code import ProjectCode
 from coding_assistant.chat.query import in_conversation
+from coding_assistant.chat.rendering import is_answered
+from coding_assistant.chat.rewording import asks_to_reword
 from coding_assistant.chat.sources import number_sources
 from coding_assistant.domain import Chunk, Source
 
@@ -25,13 +27,23 @@ async def find_sources(
     token_budget: int,
     read: Sequence[Chunk] = (),
 ) -> tuple[Source, ...]:
-    """Return the sources for a question, best first, but those in front that were ``read`` ahead for it."""
+    """Return the sources for a question, best first, but those in front that were ``read`` ahead for it.
+
+    None for one that needs no search.
+    """
+    if not needs_search(question, kept):
+        return ()
     search = in_conversation(question, kept.past)
     hits = await code.find_sources(search.question, context=search.context, limit=MOST_HITS)
     share = FOLLOW_UP_SHARE if search.context else 1.0
     return number_sources(
         hits, kept.past, token_budget=round(token_budget * share), summarised=kept.summarised, read=read
     )
+
+
+def needs_search(question: str, kept: KeptConversation) -> bool:
+    """Return whether the model lacks anything; what asks for the last answer in another form has it read."""
+    return not (kept.past and is_answered(kept.past[-1]) and asks_to_reword(question))
 
 
 def new_chunks(sources: Sequence[Source], kept: KeptConversation) -> tuple[Chunk, ...]:

@@ -120,6 +120,8 @@ class AnswerView:
         progress.clear()
         if not self._side.is_terminal:
             return
+        if not event.searched:
+            return
         if not event.sources:
             self._side.line(Span("Nothing in the project bears on this question.", "yellow"))
             return

@@ -33,9 +33,13 @@ class IndexingEvent(Response):
 
 
 class SourcesEvent(Response):
-    """What the model is about to read."""
+    """What the model is about to read.
+
+    ``searched`` is false where the question asks for the last answer in another form, and needs nothing new.
+    """
 
     sources: list[SourceView]
+    searched: bool = True
 
 
 class WaitingEvent(Response):
@@ -152,8 +156,8 @@ def event_data(  # noqa: C901, PLR0911  -- one return a kind of event, and the t
             )
         case domain.Indexing():
             return IndexingEvent.of(event)
-        case domain.SourcesFound(sources=sources):
-            return SourcesEvent(sources=[SourceView.of(source) for source in sources])
+        case domain.SourcesFound(sources=sources, searched=searched):
+            return SourcesEvent(sources=[SourceView.of(source) for source in sources], searched=searched)
         case domain.Waiting(ahead=ahead):
             return WaitingEvent(ahead=ahead)
         case domain.Compacted(summary=summary):

@@ -34,9 +34,13 @@ class Indexing:
 
 @dataclass(frozen=True, slots=True)
 class SourcesFound:
-    """What the model will read, so that the user can read it meanwhile."""
+    """What the model will read, so that the user can read it meanwhile.
+
+    Nothing was ``searched`` for where only the last answer in another form was asked for.
+    """
 
     sources: tuple[Source, ...]
+    searched: bool = True
 
 
 @dataclass(frozen=True, slots=True)
