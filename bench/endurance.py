@@ -6,7 +6,7 @@ crowd          4 conversations on 2 slots of the real engine
 scripted-crowd 64 conversations on the scripted engine
 turns          the service's memory over 500 turns, scripted engine
 kill-service   kill -9 of the service at random moments, 200 rounds; scripted engine, or the model given
-kill-engine    kill -9 of the engine, 50 rounds
+kill-engine    kill -9 of the engine while it is loaded, reads or writes, 50 rounds
 cancel         100 explicit cancels of questions that wait, are read, are answered
 
 Each prints its figures. The exit status is 1 when anything was lost, doubled, refused or left hanging, or

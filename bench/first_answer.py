@@ -26,7 +26,7 @@ import psutil
 from coding_assistant.assistant import (
     AsyncAssistant,
     chosen_model,
-    make_engine,
+    make_llama_engine,
     open_catalog,
     open_project_code,
 )
@@ -211,7 +211,7 @@ async def measure(settings: Settings, folder: Path, questions: Sequence[str]) ->
     indexing = await measure_index(settings, folder)
     catalog = open_catalog(settings)
     spec = chosen_model(catalog, settings)
-    engine = RecordingEngine(make_engine(catalog, spec, settings))
+    engine = RecordingEngine(make_llama_engine(catalog, spec, settings))
     process = await ServerProcess.start(
         _same_settings(spec, catalog.require_file(spec), settings), log_file=None
     )
@@ -220,7 +220,7 @@ async def measure(settings: Settings, folder: Path, questions: Sequence[str]) ->
     prompt_tokens: list[int] = []
     try:
         async with (
-            AsyncAssistant.open(settings, purpose="benchmark", engine=engine) as assistant,
+            AsyncAssistant.open(settings, purpose="benchmark", make_engine=lambda *_: engine) as assistant,
             httpx2.AsyncClient(
                 base_url=process.url, headers={"Authorization": f"Bearer {process.api_key}"}
             ) as http,
@@ -292,11 +292,11 @@ def main() -> None:
 def _same_settings(spec: ModelSpec, file: Path, settings: Settings) -> ServerSettings:
     return ServerSettings(
         model_file=str(file),
-        slots=settings.slots,
+        slots=spec.slots,
         context_tokens=spec.context_length,
         batch_tokens=settings.batch_tokens,
         threads=spec.n_threads or default_threads(),
-        gpu_layers=spec.n_gpu_layers,
+        gpu_layers=0,  # what is compared here is done by the processor
     )
 
 

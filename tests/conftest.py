@@ -8,7 +8,7 @@ import hypothesis
 import pytest
 
 from support.loopback import LoopbackGuard
-from support.weights import WeightsUnavailable, smollm2
+from support.weights import WeightsUnavailable, llama_cpp_models, smollm2
 
 # No deadline: a test never asserts a time. CI runs the same examples each time; chance is for developers.
 hypothesis.settings.register_profile("developer", deadline=None)
@@ -47,6 +47,7 @@ def own_settings(weights_folder: str | None, tmp_path_factory: pytest.TempPathFa
             if name.startswith("CODING_ASSISTANT_") or name in {"MODEL_NAME", "DATABASE_URL"}:
                 patch.delenv(name)
         patch.setenv("CODING_ASSISTANT_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("CODING_ASSISTANT_MODEL_STORES", "none")  # nor the models that other programs have here
         yield
 
 
@@ -57,3 +58,12 @@ def smollm2_file(weights_folder: str | None) -> Path:
         return smollm2(weights_folder)
     except WeightsUnavailable as reason:
         pytest.skip(f"no weights for the real engine: {reason}")
+
+
+@pytest.fixture(name="llama_cpp_models", scope="session")
+def llama_cpp_models_folder() -> Path:
+    """The families' real vocabularies and templates; without them, each test that asks is skipped."""
+    try:
+        return llama_cpp_models()
+    except WeightsUnavailable as reason:
+        pytest.skip(f"no vocabularies of the families: {reason}")

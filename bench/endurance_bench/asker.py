@@ -1,6 +1,6 @@
 """Whoever asks one question after another in one conversation, and notes what was acknowledged."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 
@@ -31,12 +31,19 @@ class Asker:
         """Return a question that no other is like."""
         return f"{next(self._texts)} ({self.name}, number {len(self.ledger.sent) + 1})"
 
-    async def ask(self, http: httpx2.AsyncClient) -> Exchange:
+    async def ask(
+        self, http: httpx2.AsyncClient, *, heard: Callable[[str], None] = lambda _: None
+    ) -> Exchange:
         """Ask the next question, to the end of its answer. Raises as ``client.follow`` does."""
-        return await self.send(http, self.ledger.send(self.next_question()))
+        return await self.send(http, self.ledger.send(self.next_question()), heard=heard)
 
-    async def send(self, http: httpx2.AsyncClient, question: str) -> Exchange:
-        """Send a question that the ledger knows, under its own idempotency key."""
+    async def send(
+        self, http: httpx2.AsyncClient, question: str, *, heard: Callable[[str], None] = lambda _: None
+    ) -> Exchange:
+        """Send a question that the ledger knows, under its own idempotency key.
+
+        ``heard`` gets the name of each event as it comes.
+        """
         body: dict[str, object] = {"query": question, **self.limits}
         if self.ledger.conversation_id:
             body["conversation_id"] = self.ledger.conversation_id
@@ -44,6 +51,7 @@ class Asker:
         async for event in follow(http, body, key=f"{self.name}-{self.ledger.sent.index(question)}"):
             exchange.events.append(event)
             self.ledger.hear(question, event.name, event.data)
+            heard(event.name)
         return exchange
 
     async def violations(self, http: httpx2.AsyncClient) -> list[str]:

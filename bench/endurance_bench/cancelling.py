@@ -17,7 +17,7 @@ import anyio
 import httpx2
 from anyio.abc import TaskStatus
 
-from coding_assistant.assistant import AsyncAssistant, chosen_model, make_engine, open_catalog
+from coding_assistant.assistant import AsyncAssistant, chosen_model, make_llama_engine, open_catalog
 from coding_assistant.inference.llama import LlamaEngine
 from coding_assistant.settings import Settings
 from coding_assistant.web.server import serve
@@ -109,7 +109,7 @@ async def cancel(settings: Settings, project: Path, *, tries: int, chance: rando
     """Cancel so many questions, the phases in turn."""
     outcome = Outcome()
     catalog = open_catalog(settings)
-    engine = make_engine(catalog, chosen_model(catalog, settings), settings)
+    engine = make_llama_engine(catalog, chosen_model(catalog, settings), settings)
     async with _served(settings, engine, project) as url, connect(url) as http:
         async with aclosing(follow(http, {"query": "Which files are there?", "max_tokens": 1})) as events:
             async for _ in events:
@@ -128,7 +128,7 @@ async def cancel(settings: Settings, project: Path, *, tries: int, chance: rando
 
 @asynccontextmanager
 async def _served(settings: Settings, engine: LlamaEngine, project: Path) -> AsyncGenerator[str, None]:
-    async with AsyncAssistant.open(settings, purpose="serve", engine=engine) as assistant:
+    async with AsyncAssistant.open(settings, purpose="serve", make_engine=lambda *_: engine) as assistant:
         await assistant.add_project(str(project))
         async with anyio.create_task_group() as tasks:
             url: str = await tasks.start(_serve, assistant)

@@ -1,6 +1,7 @@
 """``kill -9`` at random moments: of the service, and of the engine below it."""
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +18,9 @@ from endurance_bench.outcome import Outcome
 ASKERS = 3
 ROUNDS_OF_A_CONVERSATION = 10
 """Then new ones begin, for a history of many turns would make each look at it take longer."""
+
+ERROR_SECONDS = 2.0
+"""So soon after the engine's death must whoever asked be told."""
 
 ANSWER_SECONDS = 120.0
 """A question that has not ended by then hangs."""
@@ -108,23 +112,43 @@ async def _after_restart(http: httpx2.AsyncClient, askers: Sequence[Asker], coun
     return violations
 
 
+@dataclass(slots=True)
+class _Blow:
+    """A kill of the engine: what it was doing, how the question ended, and how long after."""
+
+    doing: str = "loading"
+    killed_at: float | None = None
+    end: str = ""
+    told_after_seconds: float | None = None
+
+    def hear(self, event: str) -> None:
+        """Note how far the question has come, unless the engine is dead already."""
+        if self.killed_at is None and event in {"reading", "text"}:
+            self.doing = "reading" if event == "reading" else "writing"
+
+
 async def kill_engine(
     service: Service, *, rounds: int, longest_seconds: float, chance: random.Random
 ) -> Outcome:
-    """Kill the engine while a question is at work; it must end, be kept, and the next turn must work."""
-    outcome, asker = Outcome(), Asker("asker", {"max_tokens": 64})
-    ends: dict[str, int] = {}
+    """Kill the engine while a question is at work; it must end, be kept, and the next turn must work.
+
+    In every second round the service is a new one, so that the engine is loaded for the question. The blow
+    comes at a moment between the engine's start, or the first word read, or the first written, and
+    ``longest_seconds`` later.
+    """
+    outcome, asker = Outcome(), Asker("asker", {"max_tokens": 32})
+    blows: list[_Blow] = []
     recoveries: list[float] = []
-    async with connect(service.url) as http:
-        outcome.violations += await asker.next_turn_fails(http)
     for number in range(rounds):
-        if number % DEATHS_FORGIVEN == 0 and number:
+        if number % DEATHS_FORGIVEN == 0:
             service.stop()
             await to_thread.run_sync(service.start)
+        awaited = "" if number % DEATHS_FORGIVEN == 0 else ("reading", "text")[number // DEATHS_FORGIVEN % 2]
         async with connect(service.url) as http:
             with anyio.move_on_after(ANSWER_SECONDS) as patience:
-                end = await _struck(http, asker, service, chance.uniform(0.0, longest_seconds))
-                ends[end] = ends.get(end, 0) + 1
+                blow = await _struck(http, asker, service, awaited, chance.uniform(0.0, longest_seconds))
+                blows.append(blow)
+                outcome.violations += await _down(http)
                 outcome.violations += await asker.violations(http)
                 began = anyio.current_time()
                 outcome.violations += await asker.next_turn_fails(http)
@@ -132,27 +156,65 @@ async def kill_engine(
                 outcome.violations += await asker.violations(http)
             if patience.cancelled_caught:
                 outcome.violations.append(f"round {number + 1} was not over in {ANSWER_SECONDS:.0f} s")
-    outcome.figures |= {
-        "rounds": str(rounds),
-        "the question then ended as": ", ".join(f"{end} {count}" for end, count in sorted(ends.items())),
-    }
+        if (number + 1) % ROUNDS_OF_A_CONVERSATION == 0:
+            print(f"  {number + 1} rounds, {len(outcome.violations)} violations", flush=True)
+    _add_blows(outcome, blows)
     outcome.add_times("whole next turn", recoveries)
     return outcome
 
 
-async def _struck(http: httpx2.AsyncClient, asker: Asker, service: Service, after_seconds: float) -> str:
-    """Ask, kill the engine meanwhile, and return how the question ended."""
+async def _down(http: httpx2.AsyncClient) -> list[str]:
+    try:
+        (await http.get("/healthz")).raise_for_status()
+    except httpx2.HTTPError as error:
+        return [f"the service is down: {error!r}"]
+    return []
+
+
+def _add_blows(outcome: Outcome, blows: Sequence[_Blow]) -> None:
+    outcome.figures["rounds"] = str(len(blows))
+    for doing in ("loading", "reading", "writing"):
+        ends = Counter(blow.end for blow in blows if blow.doing == doing)
+        counted = ", ".join(f"{end} {count}" for end, count in ends.most_common())
+        outcome.figures[f"killed while {doing}"] = f"{ends.total()}; the question ended as {counted or '-'}"
+    told = [blow.told_after_seconds for blow in blows if blow.told_after_seconds is not None]
+    outcome.add_times("from the kill to the error event", told, bar=f"{ERROR_SECONDS:.0f} s")
+    late = [seconds for seconds in told if seconds > ERROR_SECONDS]
+    outcome.figures["later than the bar"] = str(len(late))
+
+
+async def _struck(
+    http: httpx2.AsyncClient, asker: Asker, service: Service, awaited: str, after_seconds: float
+) -> _Blow:
+    """Ask, kill the engine so long after an event, or after its own start, and return how it went."""
+    blow = _Blow()
+    begun = anyio.Event()
+
+    def hear(event: str) -> None:
+        blow.hear(event)
+        if event in {awaited, "finished"}:
+            begun.set()
+
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_strike, service, after_seconds)
+        if not awaited:
+            begun.set()
+        tasks.start_soon(_strike, service, begun, after_seconds, blow)
         try:
-            exchange = await asker.ask(http)
+            exchange = await asker.ask(http, heard=hear)
         except QuestionFailed as failure:
-            return failure.code
-    return exchange.events[-1].name
+            begun.set()
+            blow.end = failure.code
+            if blow.killed_at is not None:
+                blow.told_after_seconds = anyio.current_time() - blow.killed_at
+        else:
+            blow.end = exchange.events[-1].name
+    return blow
 
 
-async def _strike(service: Service, after_seconds: float) -> None:
-    await anyio.sleep(after_seconds)
+async def _strike(service: Service, begun: anyio.Event, after_seconds: float, blow: _Blow) -> None:
+    await begun.wait()
     while (pid := service.engine_pid()) is None:  # noqa: ASYNC110  -- a process's children send no event
-        await anyio.sleep(0.05)
+        await anyio.sleep(0.02)
+    await anyio.sleep(after_seconds)
     psutil.Process(pid).kill()
+    blow.killed_at = anyio.current_time()

@@ -18,7 +18,7 @@ from coding_assistant.domain import EngineEvent, GenerationRequest
 from coding_assistant.settings import Settings, load_settings
 from coding_assistant.web.server import serve
 from conversations_bench.service import PACKAGES, Service, environment_with_path, product_environment
-from support.scripted_engine import ScriptedEngine
+from support.scripted_engine import ScriptedEngine, only
 
 PACE_SECONDS = 0.01
 """Between two words: a hundred tokens a second, so that there is a middle of an answer to strike at."""
@@ -54,8 +54,9 @@ def scripted_service(*, home: Path, project: Path, settings: dict[str, str]) -> 
 
 async def run(settings: Settings, project: Path) -> None:
     """Serve until SIGTERM."""
-    engine = PacedEngine(ANSWER, slots=settings.slots)
-    async with AsyncAssistant.open(settings, purpose="serve", engine=engine) as assistant:
+    slots = settings.slots if isinstance(settings.slots, int) else 1
+    engine = PacedEngine(ANSWER, slots=slots)
+    async with AsyncAssistant.open(settings, purpose="serve", make_engine=only(engine)) as assistant:
         await assistant.add_project(str(project))
         await serve(assistant, host=settings.host, port=settings.port)
 

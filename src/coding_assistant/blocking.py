@@ -60,6 +60,27 @@ class Assistant:
         """Bring the index up to date and say what was done."""
         return self._portal.call(self._index)
 
+    def models(self) -> list[contract.ModelView]:
+        """Return the models that can be chosen, and which of them are in memory."""
+        return self._portal.call(self._assistant.models)
+
+    def model(self, name: str) -> contract.ModelView:
+        """Return one model, by its name in the catalog or a path; ``ModelUnknown`` with a suggestion."""
+        return self._portal.call(self._assistant.model, name)
+
+    def load_model(self, name: str) -> contract.ModelView:
+        """Have a model ready for the next question, and return once it is."""
+        return self._portal.call(self._assistant.load_model, name)
+
+    def unload_model(self, name: str) -> contract.ModelView:
+        """Give a model's memory back; what it has read of conversations is kept on disk."""
+        return self._portal.call(self._assistant.unload_model, name)
+
+    def choose_model(self, conversation_id: str, model: str | None) -> contract.ConversationView:
+        """Have a conversation go on with a model; None: with the one that the settings name."""
+        patch = contract.ConversationPatch(model=model)
+        return self._portal.call(self._assistant.change_conversation, conversation_id, patch)
+
     async def _search(self, query: str, limit: int, mode: SearchMode) -> list[contract.HitView]:
         return await self._assistant.search(query, project=self._project_id, limit=limit, mode=mode)
 

@@ -47,6 +47,9 @@ SILENCE_SECONDS = 60.0
 CALL_SECONDS = 120.0
 """A call without a stream shows no progress; the longest is a search that first updates the index."""
 
+LOAD_SECONDS = 3_600.0
+"""A large model comes from a slow disk at 100 MB a second, after it has waited for the memory of another."""
+
 RETRY_PAUSES_SECONDS = (0.2, 1.0, 3.0)
 """The waits before taking up a broken stream; any event that comes begins the count anew."""
 
@@ -177,8 +180,22 @@ class RemoteAssistant:
         return self._read(_HITS.validate_json, await self._call("GET", "/search", parameters=parameters))
 
     async def models(self) -> list[ModelView]:
-        """Return the catalog."""
+        """Return the catalog, and what else is used; which of it is loaded."""
         return self._read(_MODELS.validate_json, await self._call("GET", "/models"))
+
+    async def model(self, name: str) -> ModelView:
+        """Return one model, by its name in the catalog or a path."""
+        return self._read(ModelView.model_validate_json, await self._call("GET", _model_path(name)))
+
+    async def load_model(self, name: str) -> ModelView:
+        """Have a model ready for the next question, and return once it is."""
+        answer = await self._call("POST", f"{_model_path(name)}/load", seconds=LOAD_SECONDS)
+        return self._read(ModelView.model_validate_json, answer)
+
+    async def unload_model(self, name: str) -> ModelView:
+        """Give a model's memory back; ``EngineBusy`` while it answers."""
+        answer = await self._call("POST", f"{_model_path(name)}/unload")
+        return self._read(ModelView.model_validate_json, answer)
 
     # --- Conversations ------------------------------------------------------------------------
 
@@ -231,7 +248,7 @@ class RemoteAssistant:
         return self._read(ChatContextResponse.model_validate_json, answer)
 
     async def change_conversation(self, conversation_id: str, patch: ConversationPatch) -> ConversationView:
-        """Rename, pin or archive."""
+        """Rename, pin, archive, or choose the model to go on with."""
         answer = await self._call("PATCH", f"/chat/conversation/{conversation_id}", body=patch)
         return self._read(ConversationView.model_validate_json, answer)
 
@@ -267,16 +284,26 @@ class RemoteAssistant:
         *,
         parameters: Parameters | None = None,
         body: BaseModel | bytes | None = None,
+        seconds: float | None = None,
     ) -> bytes:
-        """Return the body of a successful answer; raise what the server raised otherwise."""
+        """Return the body of a successful answer; raise what the server raised otherwise.
+
+        ``seconds`` is how long the server may take; None: as long as a call may.
+        """
+        patience_seconds = CALL_SECONDS if seconds is None else seconds
         sent = body.model_dump_json(exclude_unset=True).encode() if isinstance(body, BaseModel) else body
         headers = {} if sent is None else {"Content-Type": "application/json"}
         try:
             response = await self._http.request(
-                method, path, params=parameters, content=sent, headers=headers
+                method,
+                path,
+                params=parameters,
+                content=sent,
+                headers=headers,
+                timeout=httpx2.Timeout(patience_seconds, connect=CONNECT_SECONDS),
             )
         except httpx2.TransportError as broken:
-            raise self._lost(broken, silence_seconds=CALL_SECONDS) from broken
+            raise self._lost(broken, silence_seconds=patience_seconds) from broken
         if not response.is_success:
             raise _refusal(response)
         return response.content
@@ -337,6 +364,10 @@ class _Problem(BaseModel):
     code: str
     detail: str
     hint: str = ""
+
+
+def _model_path(name: str) -> str:
+    return f"/models/{quote(name, safe='')}"
 
 
 def _refusal(response: httpx2.Response) -> CodingAssistantError:

@@ -72,6 +72,16 @@ class DataDirectory:
         return self.home / "snapshots"
 
     @property
+    def engines(self) -> Path:
+        """The folder of the engines that were built here, each in a folder of its own."""
+        return self.home / "engines"
+
+    @property
+    def cache_salt_file(self) -> Path:
+        """The secret that keeps what servers elsewhere cache for this user apart."""
+        return self.home / "cache-salt"
+
+    @property
     def logs(self) -> Path:
         """The folder of the logs."""
         return self.home / "logs"

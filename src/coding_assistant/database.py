@@ -124,6 +124,15 @@ def copy_database(file: Path, copy: Path) -> None:
             source.backup(target)
 
 
+def check_database(file: Path) -> None:
+    """Read all of a database, however large, through a connection that cannot write.
+
+    Raises ``DatabaseDamaged`` when it is, and what stands in the way of reading it.
+    """
+    with translated_errors(file):
+        _refuse_damage(file, most_bytes=None)
+
+
 def refuse_programs(file: Path) -> None:
     """Raise ``DatabaseDamaged`` for a database with triggers or views: ours have none, and they would run."""
     address = f"{file.absolute().as_uri()}?mode=ro"
@@ -210,8 +219,11 @@ def _make_private(file: Path) -> None:
     raise _unusable(file, "it is not a file")
 
 
-def _refuse_damage(file: Path) -> None:
-    """Look at the file through a connection that cannot write, so that a damaged one stays as it is."""
+def _refuse_damage(file: Path, *, most_bytes: int | None = CHECKED_BYTES) -> None:
+    """Look at the file through a connection that cannot write, so that a damaged one stays as it is.
+
+    All of it is read if it has no more than ``most_bytes``.
+    """
     log = file.with_name(f"{file.name}-wal")
     if not file.stat().st_size and log.exists() and log.stat().st_size:
         # SQLite would take the file for a new one and delete the log, which may hold all there is.
@@ -219,17 +231,17 @@ def _refuse_damage(file: Path) -> None:
     address = f"{file.absolute().as_uri()}?mode=ro"
     with closing(sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS)) as connection:
         try:
-            _examine(connection, file)
+            _examine(connection, file, most_bytes=most_bytes)
         except sqlite3.Error as error:
             # The statements are sound: what SQLite has against them, if nothing else, is in the file.
             raise (_translation(error, file) or _damaged(file, str(error))) from error
 
 
-def _examine(connection: sqlite3.Connection, file: Path) -> None:
+def _examine(connection: sqlite3.Connection, file: Path, *, most_bytes: int | None) -> None:
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if tables and _application_id(connection) != APPLICATION_ID:
         raise _damaged(file, "it belongs to another program")
-    if file.stat().st_size <= CHECKED_BYTES:
+    if most_bytes is None or file.stat().st_size <= most_bytes:
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise _damaged(file, str(verdict).replace("\n", " "))

@@ -8,7 +8,7 @@
     ├── Conflict            ConversationElsewhere · ConversationBusy · AlreadyImported
     ├── NotReady            ModelMissing · IndexMissing · EngineUnavailable · SystemLacks
     ├── Busy                EngineBusy · DataDirectoryLocked
-    ├── EngineFailed        ModelBroken · NotEnoughMemory · EngineDied
+    ├── EngineFailed        ModelBroken · NotEnoughMemory · EngineDied · OnlyThoughts
     ├── DownloadFailed      ChecksumMismatch
     ├── StorageFailed       DataDirectoryUnusable · DatabaseDamaged · DatabaseTooNew · DiskFull
     └── InternalFailure
@@ -159,7 +159,7 @@ class IndexMissing(NotReady):
 
 
 class EngineUnavailable(NotReady):
-    """The engine died again and again, and is not started any more."""
+    """The engine died again and again and is not started any more, or is elsewhere and cannot be used."""
 
     code = "engine_unavailable"
 
@@ -205,15 +205,28 @@ class ModelBroken(EngineFailed):
 
 
 class NotEnoughMemory(EngineFailed):
-    """The model with these settings does not fit into this machine's memory."""
+    """The model with these settings does not fit into this machine's memory.
+
+    ``missing_bytes`` is how much more it would take, 0 where that is not known.
+    """
 
     code = "not_enough_memory"
+
+    def __init__(self, message: str, *, hint: str = "", missing_bytes: int = 0) -> None:
+        super().__init__(message, hint=hint)
+        self.missing_bytes = missing_bytes
 
 
 class EngineDied(EngineFailed):
     """The engine's process ended in the middle of its work."""
 
     code = "engine_died"
+
+
+class OnlyThoughts(EngineFailed):
+    """The model thought, and ended or used its tokens up before it said anything."""
+
+    code = "only_thoughts"
 
 
 class DownloadFailed(CodingAssistantError):

@@ -81,7 +81,12 @@ class Engine(Protocol):
         ...
 
     async def tokenize(self, text: str) -> tuple[int, ...]:
-        """Return the tokens of plain text: a control token's name in it stays text."""
+        """Return the tokens of plain text: a control token's name in it stays text.
+
+        From an engine elsewhere they are stand-ins that can be counted and nothing else, and where it does
+        not count (``EngineInfo.counts_exactly``) their number is an estimate that is rather too high. So it
+        is with ``encode``.
+        """
         ...
 
     async def encode(self, messages: Sequence[Message]) -> tuple[int, ...]:
@@ -95,6 +100,11 @@ class Engine(Protocol):
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[EngineEvent, None]:
         """Continue the prompt: ``PromptRead`` and ``TextPiece`` events, then one ``GenerationEnded``.
+
+        An engine without token prompts sends the request's messages.
+
+        What a model thinks before it answers comes as ``ReasoningPiece``, before the first ``TextPiece``; it
+        counts towards ``max_tokens``.
 
         Closing the generator stops the model.
         """

@@ -27,7 +27,7 @@ from coding_assistant.errors import (
     SessionNotFound,
 )
 from coding_assistant.settings import Settings
-from support.scripted_engine import Script, ScriptedEngine
+from support.scripted_engine import Script, ScriptedEngine, only
 from support.shop import write_shop
 
 pytestmark = pytest.mark.anyio
@@ -51,7 +51,7 @@ def opened(tmp_path: Path, project: Path) -> Opener:
     @asynccontextmanager
     async def open_with(engine: ScriptedEngine) -> AsyncIterator[AsyncAssistant]:
         settings = Settings(home=tmp_path / "home", slots=2)
-        async with AsyncAssistant.open(settings, engine=engine) as assistant:
+        async with AsyncAssistant.open(settings, make_engine=only(engine)) as assistant:
             await assistant.add_project(str(project))
             yield assistant
 

@@ -11,14 +11,14 @@ import pytest
 from anyio.abc import TaskStatus
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from coding_assistant.assistant import AsyncAssistant
+from coding_assistant.assistant import AsyncAssistant, open_catalog
 from coding_assistant.contract import QueryResponse
 from coding_assistant.data_directory import DataDirectory
 from coding_assistant.errors import EngineDied
 from coding_assistant.settings import Settings
 from coding_assistant.web.server import serve
 from support.http_server import make_project
-from support.scripted_engine import Script, ScriptedEngine
+from support.scripted_engine import Script, ScriptedEngine, by_name, only
 from support.terminal import Command, press_ctrl_c
 
 HEAVY_MODULES = (
@@ -49,13 +49,14 @@ class Running:
 
 
 @contextmanager
-def running_server(command: Command, engine: ScriptedEngine) -> Iterator[Running]:
-    """Serve the command's data directory."""
+def running_server(command: Command, engine: ScriptedEngine, *others: ScriptedEngine) -> Iterator[Running]:
+    """Serve the command's data directory; where there are other engines, each answers by its name."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     settings = Settings(home=command.home)
     url = f"http://127.0.0.1:{port}"
-    opening = AsyncAssistant.open(settings, engine=engine, purpose="serve", url=url)
+    make_engine = by_name(engine, *others) if others else only(engine)
+    opening = AsyncAssistant.open(settings, make_engine=make_engine, purpose="serve", url=url)
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(opening) as assistant:
 
         async def serve_it(*, task_status: TaskStatus[str]) -> None:
@@ -296,12 +297,36 @@ def test_ctrl_c_keeps_what_there_is_and_says_where(command: Command) -> None:
     assert engine.closed_early == 1
 
 
-def test_another_model_than_the_servers_is_refused(command: Command) -> None:
-    with running_server(command, ScriptedEngine()) as running:
-        ended = command.run("ask", "why?", "--model", "codellama-7b")
-    assert ended.status == 1
-    assert running.url in ended.side
-    assert "--model" in ended.side
+def test_a_server_is_asked_for_another_model_and_the_conversation_goes_on_with_it(command: Command) -> None:
+    usual, other = ScriptedEngine(name="qwen2.5-coder-1.5b"), ScriptedEngine(name="codellama-7b")
+    with running_server(command, usual, other):
+        first = QueryResponse.model_validate_json(command.run("ask", "when?", "--json").output)
+        switched = QueryResponse.model_validate_json(
+            command.run("ask", "why?", "-c", "--model", "codellama-7b", "--json").output
+        )
+        kept = command.run("ask", "and then?", "-c")
+        unknown = command.run("ask", "why?", "--model", "codelama-7b")
+    assert (first.model, switched.model) == ("qwen2.5-coder-1.5b", "codellama-7b")
+    assert switched.conversation_id == first.conversation_id
+    assert "codellama-7b · read" in kept.output
+    assert unknown.status == 2
+    assert "codellama-7b" in unknown.side
+
+
+def test_the_model_is_switched_in_the_middle_of_a_chat(command: Command) -> None:
+    usual, other = ScriptedEngine(name="qwen2.5-coder-1.5b"), ScriptedEngine(name="codellama-7b")
+    settings = Settings(home=command.home)
+    settings.models.mkdir(parents=True)
+    (settings.models / open_catalog(settings).get("codellama-7b").filename).touch()
+    lines = ["/model", "when?", "/model codellama-7b", "why?", "/model codelama-7b", "/model -", "and then?"]
+    with running_server(command, usual, other):
+        ended = command.run("chat", given="\n".join(lines) + "\n")
+    assert len(usual.requests) == 2
+    assert len(other.requests) == 1
+    assert [line.split()[1] for line in ended.output.splitlines() if line.startswith("  *")] == [usual.name]
+    assert "From here on codellama-7b answers." in ended.output
+    assert "codellama-7b has not read this conversation yet." in ended.output
+    assert "Did you mean codellama-7b?" in ended.side
 
 
 def test_a_chat_reads_lines_and_commands(command: Command) -> None:

@@ -1,4 +1,8 @@
-"""What every engine promises, checked on each: the stand-in, the real one on nonsense and on real weights."""
+"""What every engine promises, checked on each: the stand-in, the real one on nonsense and on real weights.
+
+The real one runs the bundled library, and a ``llama-server``: the one that the developer named, or a stand-in
+made of that library.
+"""
 
 import os
 import stat
@@ -21,16 +25,23 @@ from coding_assistant.domain import (
     TextPiece,
 )
 from coding_assistant.errors import InvalidRequest
+from coding_assistant.inference.engine_programs import ProgramSearch
 from coding_assistant.inference.llama import LlamaEngine
 from coding_assistant.protocols import Engine
 from support.llama_engines import llama_engine
 from support.scripted_engine import ScriptedEngine
+from support.stand_in_llama_server import install
 from support.tiny_model import PHI3_CONTROLS, TinyModel
 
 pytestmark = pytest.mark.anyio
 
 CONTEXT_TOKENS = 1_024
 SLOTS = 2
+
+BINARY = "in a binary"
+NAMED_BINARY = os.environ.get("CODING_ASSISTANT_TEST_LLAMA_SERVER")  # read before the suite hides it
+SMOLLM2 = ("smollm2", f"smollm2 {BINARY}") if NAMED_BINARY else ("smollm2",)
+GUESSING = (*SMOLLM2, *(f"{name} guessing" for name in SMOLLM2))
 
 LONG_QUESTION = (
     Message(Role.SYSTEM, "You are brief and honest. " * 30),
@@ -49,8 +60,21 @@ def snapshot_folder(tmp_path: Path) -> Path:
     return tmp_path / "snapshots"
 
 
+@pytest.fixture
+def programs(request: pytest.FixtureRequest, tmp_path: Path) -> ProgramSearch:
+    """What runs the model of an engine: its parameter says whether that is a binary."""
+    if BINARY not in request.node.callspec.params["engine"]:
+        return ProgramSearch()
+    return ProgramSearch(NAMED_BINARY or str(install(tmp_path / "opt")))
+
+
 def real_engine(
-    file: Path, snapshot_folder: Path | None, *, prompt_format: str = "auto", speculation: str = "off"
+    file: Path,
+    snapshot_folder: Path | None,
+    *,
+    prompt_format: str = "auto",
+    speculation: str = "off",
+    programs: ProgramSearch | None = None,
 ) -> LlamaEngine:
     return llama_engine(
         file,
@@ -59,12 +83,20 @@ def real_engine(
         slots=SLOTS,
         context_tokens=CONTEXT_TOKENS,
         snapshot_folder=snapshot_folder,
+        programs=programs,
     )
 
 
-@pytest.fixture(params=["scripted", "tiny", pytest.param("smollm2", marks=pytest.mark.model)])
+@pytest.fixture(
+    params=[
+        "scripted",
+        "tiny",
+        f"tiny {BINARY}",
+        *[pytest.param(name, marks=pytest.mark.model) for name in SMOLLM2],
+    ]
+)
 async def engine(
-    request: pytest.FixtureRequest, tmp_path: Path, snapshot_folder: Path
+    request: pytest.FixtureRequest, tmp_path: Path, snapshot_folder: Path, programs: ProgramSearch
 ) -> AsyncIterator[Engine]:
     made: Engine
     if request.param == "scripted":
@@ -74,14 +106,17 @@ async def engine(
             slots=SLOTS,
             snapshot_folder=snapshot_folder,
         )
-    elif request.param == "tiny":
+    elif request.param.startswith("tiny"):
         file = TinyModel("Phi-3 of the tests", controls=PHI3_CONTROLS).write(tmp_path)
-        made = real_engine(file, snapshot_folder, prompt_format="phi3")
+        made = real_engine(file, snapshot_folder, prompt_format="phi3", programs=programs)
     else:
         speculation = "ngram" if "guessing" in request.param else "off"
-        made = real_engine(request.getfixturevalue("smollm2"), snapshot_folder, speculation=speculation)
+        file = request.getfixturevalue("smollm2")
+        made = real_engine(file, snapshot_folder, speculation=speculation, programs=programs)
     try:
         yield made
+        if BINARY in request.param:
+            assert not (await made.load()).notice, "another program ran than was to be tested"
     finally:
         await made.close()
 
@@ -253,7 +288,7 @@ async def test_a_slot_that_is_not_there_is_refused(engine: Engine) -> None:
 
 @pytest.mark.parametrize(
     "engine",
-    ["scripted", *[pytest.param(name, marks=pytest.mark.model) for name in ("smollm2", "smollm2 guessing")]],
+    ["scripted", *[pytest.param(name, marks=pytest.mark.model) for name in GUESSING]],
     indirect=True,
 )
 async def test_the_tokens_of_an_answer_are_all_that_a_follow_up_need_not_read(engine: Engine) -> None:
@@ -323,7 +358,7 @@ async def test_a_snapshot_outlives_the_run(engine: Engine, snapshot_folder: Path
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the modes are POSIX's")
-@pytest.mark.parametrize("engine", ["tiny"], indirect=True)
+@pytest.mark.parametrize("engine", ["tiny", f"tiny {BINARY}"], indirect=True)
 async def test_a_snapshot_can_be_read_by_nobody_else(engine: Engine, snapshot_folder: Path) -> None:
     await events_of(engine, ask(await engine.encode(QUESTION)))
     await engine.save_slot(0, "a1-b2.kv")

@@ -36,6 +36,7 @@ def values(house: InProcess) -> dict[str, str]:
         "session_id": answer["session_id"],
         "generation_id": answer["message_id"].removesuffix("-a"),
         "project": house.project,
+        "name": "qwen2.5-coder-1.5b",
     }
 
 

@@ -28,6 +28,7 @@ from coding_assistant.errors import (
     NotEnoughMemory,
     SystemLacks,
 )
+from coding_assistant.inference.gpu import Offload
 from coding_assistant.inference.llama import MOST_DEATHS, LlamaEngine
 from coding_assistant.inference.server_process import EngineLog, ServerProcess
 from coding_assistant.inference.server_protocol import ServerSettings
@@ -388,6 +389,32 @@ async def test_the_log_keeps_the_last_words_and_stays_small(tmp_path: Path) -> N
 
     assert log.finished().endswith("last words")
     assert log_file.stat().st_size <= EngineLog.MOST_BYTES
+
+
+async def test_the_log_keeps_what_is_grave_and_the_last_words_of_a_library(tmp_path: Path) -> None:
+    log_file = tmp_path / "engine.log"
+    log = EngineLog(log_file)
+    with os.fdopen(log.write_end, "w") as child:
+        child.write(
+            "spoken before the log begins\n"
+            "0.00.001.000 I srv  init: chat template, example: 'You are helpful\n"
+            "Hello'\n"
+            "0.00.002.000 W srv  load: no key\n"
+            "and why\n"
+            "0.00.002.000 I load_tensors: offloaded 7/33 layers to GPU\n"
+            "....\n"
+            "ggml.c:17: GGML_ASSERT(n > 0) failed\n"
+        )
+
+    kept = [
+        "spoken before the log begins",
+        "0.00.002.000 W srv  load: no key",
+        "and why",
+        "ggml.c:17: GGML_ASSERT(n > 0) failed",
+    ]
+    assert log.finished().splitlines() == kept
+    assert log_file.read_text(encoding="utf-8").splitlines() == kept
+    assert log.offload() == Offload(7, 33)
 
 
 async def test_a_log_that_cannot_be_written_is_told(tiny_file: Path, tmp_path: Path) -> None:

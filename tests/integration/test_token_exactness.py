@@ -1,4 +1,4 @@
-"""Prompts to the token, against llama.cpp's own reading of each model's own template."""
+"""Prompts to the token, against llama.cpp's own reading of what each model's own template renders."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -9,12 +9,13 @@ import pytest
 from coding_assistant.domain import Message, Role
 from coding_assistant.errors import InvalidModel
 from coding_assistant.inference.encoding import structural_names
-from coding_assistant.inference.gguf import Vocabulary, read_vocabulary
+from coding_assistant.inference.gguf import Vocabulary, read_header, read_vocabulary
 from coding_assistant.inference.llama import LlamaEngine
 from coding_assistant.inference.server_client import ServerClient
 from coding_assistant.inference.server_process import ServerProcess
 from coding_assistant.inference.server_protocol import ServerSettings
 from support.llama_engines import llama_engine
+from support.reference_templates import LLAMA2_TEMPLATE, rendered
 from support.tiny_model import PHI3_CONTROLS, TinyModel
 
 pytestmark = pytest.mark.anyio
@@ -30,13 +31,6 @@ FIRST_PHI3_TEMPLATE = (  # no system role, and the answer's opening hangs on the
     "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}"
     "{{ '<|user|>' + '\\n' + m['content'] + '<|end|>' + '\\n' + '<|assistant|>' + '\\n' }}"
     "{% elif m['role'] == 'assistant' %}{{ m['content'] + '<|end|>' + '\\n' }}{% endif %}{% endfor %}"
-)
-LLAMA2_TEMPLATE = (
-    "{% set system = messages[0]['content'] if messages[0]['role'] == 'system' else '' %}"
-    "{% for m in messages if m['role'] != 'system' %}{% set text = m['content'].strip() %}"
-    "{% if m['role'] == 'user' %}{{ bos_token + '[INST] ' }}"
-    "{% if loop.first and system %}{{ '<<SYS>>\\n' + system + '\\n<</SYS>>\\n\\n' }}{% endif %}"
-    "{{ text + ' [/INST]' }}{% else %}{{ ' ' + text + ' ' + eos_token }}{% endif %}{% endfor %}"
 )
 FOREIGN_TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{{ '<turn>' + m['role'] + '\\n' + m['content'] + '</turn>\\n' }}"
@@ -86,10 +80,17 @@ class Bench:
     engine: LlamaEngine
     reference: ServerClient
     vocabulary: Vocabulary
+    template: str
 
     async def llama_cpp_reads(self, messages: Sequence[Message]) -> tuple[int, ...]:
-        rendered = await self.reference.apply_template(messages)
-        return await self.reference.tokenize(rendered, parse_special=True, add_special=True)
+        template, names = self.template, self.vocabulary
+        if template == FIRST_PHI3_TEMPLATE:  # it has no system role
+            system, question, *later = messages
+            messages = [Message(Role.USER, f"{system.text}\n{question.text}"), *later]
+        text = rendered(template, messages, bos=names.beginning, eos=names.end)
+        if await self.reference.tokenize("", add_special=True):
+            text = text.removeprefix(names.beginning)
+        return await self.reference.tokenize(text, parse_special=True, add_special=True)
 
     def controls(self, tokens: Sequence[int]) -> list[int]:
         structural = structural_names(self.vocabulary)
@@ -110,7 +111,7 @@ async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     client = ServerClient(server.url, server.api_key, patience_seconds=60)
     engine = llama_engine(file)
     try:
-        yield Bench(engine, client, read_vocabulary(file))
+        yield Bench(engine, client, read_vocabulary(file), read_header(file).chat_template or "")
     finally:
         await engine.close()
         await client.close()
@@ -157,6 +158,6 @@ async def test_a_file_without_a_template_is_refused_until_its_family_is_set(tmp_
     undecided, decided = llama_engine(file), llama_engine(file, prompt_format="llama2")
     with pytest.raises(InvalidModel, match="no chat template") as refused:
         await undecided.load()
-    assert "prompt_format" in refused.value.hint
+    assert "prompt-format" in refused.value.hint
     await decided.load()
     await decided.close()

@@ -15,7 +15,7 @@ from coding_assistant.contract import PrefetchRequest, QueryRequest, QueryRespon
 from coding_assistant.domain import Finish
 from coding_assistant.errors import EngineBusy, EngineDied, KeyReused
 from coding_assistant.settings import Settings
-from support.scripted_engine import Script, ScriptedEngine
+from support.scripted_engine import Script, ScriptedEngine, only
 from support.shop import write_shop
 
 pytestmark = pytest.mark.anyio
@@ -57,7 +57,7 @@ def opened(home: Path, project: Path) -> Opener:
     @asynccontextmanager
     async def open_with(engine: ScriptedEngine, *, longest_queue: int = 16) -> AsyncIterator[AsyncAssistant]:
         chosen = Settings(home=home, slots=1, longest_queue=longest_queue)
-        async with AsyncAssistant.open(chosen, engine=engine) as assistant:
+        async with AsyncAssistant.open(chosen, make_engine=only(engine)) as assistant:
             await assistant.add_project(str(project))
             yield assistant
 

@@ -97,6 +97,15 @@ class AnsweringCalls:
     async def models(self) -> list[ModelView]:
         _unscripted()
 
+    async def model(self, name: str) -> ModelView:
+        _unscripted()
+
+    async def load_model(self, name: str) -> ModelView:
+        _unscripted()
+
+    async def unload_model(self, name: str) -> ModelView:
+        _unscripted()
+
     async def history(
         self, conversation_id: str, *, limit: int = 50, before: str | None = None
     ) -> ChatHistoryResponse:

@@ -19,6 +19,7 @@ from coding_assistant.settings import Settings
 from coding_assistant.web.app import create_app
 from coding_assistant.web.server import serve
 from support.asgi import HOST, Answer, call, scope_of
+from support.scripted_engine import by_name, only
 
 CODE = '''"""Sessions of the shop."""
 
@@ -76,20 +77,25 @@ class InProcess:
 
 
 @contextmanager
-def in_process(folder: Path, engine: Engine) -> Iterator[InProcess]:
-    """Hold the application over a small project."""
+def in_process(folder: Path, engine: Engine, *others: Engine) -> Iterator[InProcess]:
+    """Hold the application over a small project; where there are others, each answers by its name."""
     with start_blocking_portal("asyncio") as portal:
-        opening = AsyncAssistant.open(Settings(home=folder / "home"), engine=engine)
+        make_engine = by_name(engine, *others) if others else only(engine)
+        opening = AsyncAssistant.open(Settings(home=folder / "home"), make_engine=make_engine)
         with portal.wrap_async_context_manager(opening) as assistant:
             project = portal.call(assistant.add_project, str(make_project(folder)))
             yield InProcess(create_app(assistant), assistant, project.id, portal)
 
 
 @asynccontextmanager
-async def served(folder: Path, engine: Engine) -> AsyncGenerator[Served, None]:
-    """Serve a small project until the end of the block; the server then stops as at SIGTERM."""
+async def served(folder: Path, engine: Engine, *others: Engine) -> AsyncGenerator[Served, None]:
+    """Serve a small project until the end of the block; the server then stops as at SIGTERM.
+
+    Where there are other engines, each answers by its name.
+    """
     settings = Settings(home=folder / "home")
-    async with AsyncAssistant.open(settings, engine=engine) as assistant:
+    make_engine = by_name(engine, *others) if others else only(engine)
+    async with AsyncAssistant.open(settings, make_engine=make_engine) as assistant:
         project = await assistant.add_project(str(make_project(folder)))
         async with anyio.create_task_group() as tasks:
             url = await tasks.start(_serve, assistant)

@@ -3,7 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
+from coding_assistant.inference.engine_programs import ProgramSearch
 from coding_assistant.inference.llama import EngineOptions, LlamaEngine
+from coding_assistant.inference.starting import GpuOptions
 from support.model_specs import PLAIN_SPEC
 
 
@@ -17,6 +19,9 @@ def llama_engine(  # noqa: PLR0913  -- a test names the one or two that it is ab
     log_file: Path | None = None,
     snapshot_folder: Path | None = None,
     speculation: str = "off",
+    thinking: str = "auto",
+    programs: ProgramSearch | None = None,
+    gpu: GpuOptions | None = None,
 ) -> LlamaEngine:
     """Return the real engine on the file, not loaded yet."""
     spec = replace(
@@ -27,6 +32,7 @@ def llama_engine(  # noqa: PLR0913  -- a test names the one or two that it is ab
         max_tokens=64,
         prompt_format=prompt_format,
         speculation=speculation,
+        thinking=thinking,
     )
     options = EngineOptions(
         slots=slots,
@@ -34,5 +40,7 @@ def llama_engine(  # noqa: PLR0913  -- a test names the one or two that it is ab
         patience_seconds=patience_seconds,
         log_file=log_file,
         snapshot_folder=snapshot_folder,
+        programs=programs or ProgramSearch(),
+        gpu=gpu or GpuOptions(),
     )
     return LlamaEngine(spec, file, options)

@@ -9,7 +9,7 @@ import json
 import re
 import uuid
 import zlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -24,11 +24,16 @@ from coding_assistant.domain import (
     GenerationEnded,
     GenerationRequest,
     Message,
+    ModelSpec,
     PromptRead,
+    ReasoningPiece,
     TextPiece,
 )
-from coding_assistant.errors import CodingAssistantError, InvalidRequest
+from coding_assistant.errors import CodingAssistantError, InvalidRequest, ModelMissing
+from coding_assistant.inference.catalog import Catalog
 from coding_assistant.inference.prompt_format import CHATML, Control, Text, Tokens
+from coding_assistant.protocols import Engine
+from coding_assistant.settings import Settings
 
 CONTROL_TOKENS = {name: number for number, name in enumerate(CHATML.controls, start=1)}
 BATCH_TOKENS = 256
@@ -43,17 +48,35 @@ _TEXT_TOKENS = 2**30
 class Script:
     """One answer.
 
-    ``waits`` stops before the first word until ``ScriptedEngine.go_on`` is called. ``fails`` is raised
-    after ``fails_after`` pieces, as by an engine that dies. ``malformed`` ends the answer without the
-    event that an answer has to end with.
+    ``reasoning`` is what is thought before the first word. ``waits`` stops before that until
+    ``ScriptedEngine.go_on`` is called. ``fails`` is raised after ``fails_after`` pieces, as by an engine that
+    dies. ``malformed`` ends the answer without the event that an answer has to end with.
     """
 
     text: str = "It is in [1]."
+    reasoning: str = ""
     finish: Finish = Finish.COMPLETE
     waits: bool = False
     fails: CodingAssistantError | None = None
     fails_after: int = 0
     malformed: bool = False
+
+
+def only(engine: Engine) -> Callable[[Catalog, ModelSpec, Settings], Engine]:
+    """Return what makes an assistant answer with this engine, whichever model is asked for."""
+    return lambda _catalog, _spec, _settings: engine
+
+
+def by_name(*engines: Engine) -> Callable[[Catalog, ModelSpec, Settings], Engine]:
+    """Return what makes an assistant answer with the engine of the model's name; the others are missing."""
+
+    def make(_catalog: Catalog, spec: ModelSpec, _settings: Settings) -> Engine:
+        for engine in engines:
+            if engine.name == spec.name:
+                return engine
+        raise ModelMissing(f"The weights of {spec.name} are not on this machine.")
+
+    return make
 
 
 class ScriptedEngine:
@@ -74,14 +97,15 @@ class ScriptedEngine:
         slots: int = 2,
         load_fails: CodingAssistantError | None = None,
         snapshot_folder: Path | None = None,
+        name: str = "scripted",
     ) -> None:
         self._scripts = [Script(each) if isinstance(each, str) else each for each in scripts] or [Script()]
         self._info = EngineInfo(
-            "scripted",
+            name,
             context_tokens,
             slots,
             vocabulary="scripted",
-            snapshots="5c1bed" if snapshot_folder is not None else "",
+            snapshots=_fingerprint(name) if snapshot_folder is not None else "",
         )
         self._snapshots = snapshot_folder
         self._load_fails = load_fails
@@ -229,7 +253,8 @@ class ScriptedEngine:
             self.waiting.set()
             await self._gate.wait()
         written = 0
-        pieces = _PIECE.findall(script.text)
+        thoughts, said = _PIECE.findall(script.reasoning), _PIECE.findall(script.text)
+        pieces = [*thoughts, *said]
         for piece in pieces[: request.max_tokens]:
             if script.fails is not None and written == script.fails_after:
                 raise script.fails
@@ -237,7 +262,7 @@ class ScriptedEngine:
             token = self._number(piece)
             self._read[request.slot] += (token,)
             written += 1
-            yield TextPiece(piece, (token,))
+            yield ReasoningPiece(piece) if written <= len(thoughts) else TextPiece(piece, (token,))
         if script.fails is not None:
             raise script.fails
         if not script.malformed:
@@ -248,6 +273,10 @@ class ScriptedEngine:
         number = _FIRST_TEXT_TOKEN + zlib.crc32(piece.encode()) % _TEXT_TOKENS
         self._pieces[number] = piece
         return number
+
+
+def _fingerprint(name: str) -> str:
+    return "5c1bed" if name == "scripted" else f"{zlib.crc32(name.encode()):x}"
 
 
 def _without_control_tokens(message: Message) -> Message:

@@ -12,12 +12,12 @@ from pathlib import Path
 from coding_assistant.assistant import AsyncAssistant
 from coding_assistant.settings import Settings
 from coding_assistant.web.server import serve
-from support.scripted_engine import Script, ScriptedEngine
+from support.scripted_engine import Script, ScriptedEngine, only
 
 
 async def run(home: Path, project: Path) -> None:
     engine = ScriptedEngine(Script(waits=True))
-    async with AsyncAssistant.open(Settings(home=home), engine=engine) as assistant:
+    async with AsyncAssistant.open(Settings(home=home), make_engine=only(engine)) as assistant:
         await assistant.add_project(str(project))
         await serve(assistant, host="127.0.0.1", port=0, announce=say)
     say("stopped")

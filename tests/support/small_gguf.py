@@ -16,7 +16,7 @@ EMBEDDING = 64
 CONTEXT = 2_048
 
 
-def write_gguf(
+def write_gguf(  # noqa: PLR0913  -- a test names the one or two that it is about
     path: Path,
     *,
     architecture: str = "llama",
@@ -24,6 +24,7 @@ def write_gguf(
     numbers: Mapping[str, int] | None = None,
     texts: Mapping[str, str] | None = None,
     kv_heads: int | list[int] = KV_HEADS,
+    chat_template: str | None = "{{ messages }}",
 ) -> Path:
     """Write a language model without sense: an f32 tensor of 32 by 64, a Q8_0 tensor of 64 by 64.
 
@@ -49,7 +50,8 @@ def write_gguf(
     writer.add_tokenizer_model("llama")
     writer.add_token_list(TOKENS)
     writer.add_token_types(TOKEN_TYPES)
-    writer.add_chat_template("{{ messages }}")
+    if chat_template is not None:
+        writer.add_chat_template(chat_template)
     writer.add_tensor("token_embd.weight", np.zeros((32, 64), dtype=np.float32))
     quantised = np.zeros((64, 2 * 34), dtype=np.uint8)
     writer.add_tensor("output.weight", quantised, raw_dtype=gguf.GGMLQuantizationType.Q8_0)

@@ -7,10 +7,12 @@ that families whose weights are gigabytes can be tested to the token.
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import gguf
 import numpy as np
+from numpy.typing import NDArray
 
 CONTEXT_TOKENS = 1_024
 
@@ -18,6 +20,7 @@ CONTEXT_TOKENS = 1_024
 PHI3_CONTROLS = ("<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
 
 _EMBEDDING = 32
+_SAYING_EMBEDDING = 512  # a dimension for each token, so that each can be followed by one of its own
 _HEADS = 2
 _FEED_FORWARD = 64
 _WORDS = ("▁what", "▁is", "▁it", "▁the", "▁a", "▁You", "▁are", "hat", "wh", "th", "he", "in", "▁▁", "▁▁▁▁")
@@ -27,7 +30,9 @@ _WORDS = ("▁what", "▁is", "▁it", "▁the", "▁a", "▁You", "▁are", "ha
 class TinyModel:
     """A SentencePiece vocabulary as Llama 2 and Phi-3 have it, with further control tokens.
 
-    ``user_defined`` are tokens that llama.cpp reads in plain text too.
+    ``user_defined`` are tokens that llama.cpp reads in plain text too. ``says`` is what the model writes
+    behind a prompt that ends with the first of these tokens; without it, it writes nonsense. With
+    ``tensors_in_part`` it is split.
     """
 
     name: str
@@ -35,30 +40,34 @@ class TinyModel:
     user_defined: Sequence[str] = ()
     chat_template: str | None = None
     end: str = "</s>"
+    says: Sequence[str] = ()
+    tensors_in_part: int = 0
+    context_tokens: int = CONTEXT_TOKENS
 
     def write(self, folder: Path) -> Path:
-        """Write the model into the folder and return its file."""
+        """Write the model into the folder and return its file: of a split one, the first part."""
+        width = _SAYING_EMBEDDING if self.says else _EMBEDDING
         file = folder / f"{self.name}.gguf"
-        writer = gguf.GGUFWriter(file, "llama")
+        writer = gguf.GGUFWriter(file, "llama", split_max_tensors=self.tensors_in_part)
         writer.add_name(self.name)
         writer.add_file_type(gguf.LlamaFileType.ALL_F32)
-        writer.add_context_length(CONTEXT_TOKENS)
-        writer.add_embedding_length(_EMBEDDING)
+        writer.add_context_length(self.context_tokens)
+        writer.add_embedding_length(width)
         writer.add_block_count(1)
         writer.add_feed_forward_length(_FEED_FORWARD)
         writer.add_head_count(_HEADS)
         writer.add_head_count_kv(_HEADS)
         writer.add_layer_norm_rms_eps(1e-5)
-        writer.add_rope_dimension_count(_EMBEDDING // _HEADS)
-        vocabulary_size = self._write_vocabulary(writer)
-        _write_weights(writer, vocabulary_size)
+        writer.add_rope_dimension_count(width // _HEADS)
+        names = self._write_vocabulary(writer)
+        _write_weights(writer, _matrices(names, self.says, width), width)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-        return file
+        return next(folder.glob(f"{self.name}-00001-of-*.gguf")) if self.tensors_in_part else file
 
-    def _write_vocabulary(self, writer: gguf.GGUFWriter) -> int:
+    def _write_vocabulary(self, writer: gguf.GGUFWriter) -> list[str]:
         kinds = gguf.TokenType
         entries = [("<unk>", 0.0, kinds.UNKNOWN), ("<s>", 0.0, kinds.CONTROL), ("</s>", 0.0, kinds.CONTROL)]
         entries += [(f"<0x{byte:02X}>", 0.0, kinds.BYTE) for byte in range(256)]
@@ -77,22 +86,42 @@ class TinyModel:
         writer.add_add_bos_token(True)
         if self.chat_template is not None:
             writer.add_chat_template(self.chat_template)
-        return len(names)
+        return names
 
 
-def _write_weights(writer: gguf.GGUFWriter, vocabulary_size: int) -> None:
+@dataclass(frozen=True)
+class _Matrices:
+    """What tokens are on their way in and on their way out, and whether layers change them in between."""
+
+    embedding: NDArray[np.float32]
+    output: NDArray[np.float32]
+    layers_scale: float
+
+
+def _matrices(names: Sequence[str], says: Sequence[str], width: int) -> _Matrices:
+    if not says:
+        random = np.random.default_rng(seed=7)
+        embedding, output = random.normal(scale=0.1, size=(2, len(names), width)).astype(np.float32)
+        return _Matrices(embedding, output, 0.1)
+    embedding, output = np.eye(len(names), width, dtype=np.float32), np.zeros((len(names), width), np.float32)
+    for token, next_token in pairwise(map(names.index, says)):
+        output[next_token, token] = 1.0
+    return _Matrices(embedding, output, 0.0)
+
+
+def _write_weights(writer: gguf.GGUFWriter, matrices: _Matrices, width: int) -> None:
     random = np.random.default_rng(seed=7)
 
     def add(name: str, *shape: int) -> None:
-        writer.add_tensor(name, random.normal(scale=0.1, size=shape).astype(np.float32))
+        writer.add_tensor(name, random.normal(scale=matrices.layers_scale, size=shape).astype(np.float32))
 
-    add("token_embd.weight", vocabulary_size, _EMBEDDING)
-    add("output_norm.weight", _EMBEDDING)
-    add("output.weight", vocabulary_size, _EMBEDDING)
-    add("blk.0.attn_norm.weight", _EMBEDDING)
-    add("blk.0.ffn_norm.weight", _EMBEDDING)
+    writer.add_tensor("token_embd.weight", matrices.embedding)
+    writer.add_tensor("output_norm.weight", np.ones(width, dtype=np.float32))
+    writer.add_tensor("output.weight", matrices.output)
+    add("blk.0.attn_norm.weight", width)
+    add("blk.0.ffn_norm.weight", width)
     for part in ("attn_q", "attn_k", "attn_v", "attn_output"):
-        add(f"blk.0.{part}.weight", _EMBEDDING, _EMBEDDING)
+        add(f"blk.0.{part}.weight", width, width)
     for part in ("ffn_gate", "ffn_up"):
-        add(f"blk.0.{part}.weight", _FEED_FORWARD, _EMBEDDING)
-    add("blk.0.ffn_down.weight", _EMBEDDING, _FEED_FORWARD)
+        add(f"blk.0.{part}.weight", _FEED_FORWARD, width)
+    add("blk.0.ffn_down.weight", width, _FEED_FORWARD)

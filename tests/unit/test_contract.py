@@ -20,7 +20,7 @@ def test_text_is_normalised_once() -> None:
     assert contract.QueryRequest(query="  e\u0301? \n").query == "\u00e9?"
 
 
-@pytest.mark.parametrize("field", ["sesion_id", "conversation", "model"])
+@pytest.mark.parametrize("field", ["sesion_id", "conversation", "modell"])
 def test_a_misspelt_field_is_refused(field: str) -> None:
     with pytest.raises(ValidationError):
         contract.QueryRequest.model_validate({"query": "why?", field: "x"})

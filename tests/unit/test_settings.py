@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from coding_assistant.errors import InvalidSetting
+from coding_assistant.inference.found_models import ModelStore, StoreKind
 from coding_assistant.settings import Settings, load_settings, variable_of
 
 
@@ -114,6 +115,20 @@ def test_a_value_out_of_bounds_is_an_error_that_names_its_file(
     assert origin.format(home=home) in caught.value.hint
 
 
+@pytest.mark.parametrize(("name", "number"), [("CONTEXT_TOKENS", 8_192), ("SLOTS", 3)])
+def test_sizes_are_a_number_or_left_to_the_memory(home: Path, name: str, number: int) -> None:
+    def read(value: str) -> object:
+        environment = {"CODING_ASSISTANT_HOME": str(home), f"CODING_ASSISTANT_{name}": value}
+        return getattr(load_settings(environment, {}), name.lower())
+
+    assert read("auto") == "auto"
+    assert read(str(number)) == number
+    with pytest.raises(InvalidSetting, match="a whole number or auto"):
+        read("large")
+    with pytest.raises(InvalidSetting, match="greater than or equal to"):
+        read("0")
+
+
 def test_a_value_out_of_bounds_is_an_error_that_names_its_flag(home: Path) -> None:
     environment = {"CODING_ASSISTANT_HOME": str(home), "CODING_ASSISTANT_PORT": "8001"}
 
@@ -183,6 +198,47 @@ def test_the_folder_that_is_asked_about_configures_nothing(
     assert load_settings({"CODING_ASSISTANT_HOME": str(home)}, {}).port == 8000
 
 
+@pytest.mark.parametrize(
+    "program", ["auto", "native", "bundled", "path", "/opt/llama-server", "~/bin/server"]
+)
+def test_the_program_that_runs_models_is_named_by_kind_or_path(home: Path, program: str) -> None:
+    environment = {"CODING_ASSISTANT_HOME": str(home), "CODING_ASSISTANT_LLAMA_SERVER": program}
+
+    assert load_settings(environment, {}).llama_server == program
+
+
+def test_a_program_without_a_path_is_an_error_that_lists_the_kinds(home: Path) -> None:
+    environment = {"CODING_ASSISTANT_HOME": str(home), "CODING_ASSISTANT_LLAMA_SERVER": "nativ"}
+    with pytest.raises(InvalidSetting, match="auto, native, bundled, path, or the path"):
+        load_settings(environment, {})
+
+
+@pytest.mark.parametrize(("written", "layers"), [("12", 12), ("auto", "auto"), ("all", "all"), ("-1", "all")])
+def test_layers_on_a_gpu_are_a_number_all_or_left_to_the_memory(
+    home: Path, written: str, layers: int | str
+) -> None:
+    environment = {"CODING_ASSISTANT_HOME": str(home), "CODING_ASSISTANT_N_GPU_LAYERS": written}
+
+    assert load_settings(environment, {}).n_gpu_layers == layers
+
+
 def test_every_setting_is_described() -> None:
     assert all(field.description for field in Settings.model_fields.values())
     assert variable_of("model_name") == "MODEL_NAME"
+
+
+def test_the_stores_of_other_programs_are_their_usual_ones_those_named_or_none(home: Path) -> None:
+    def stores(**variables: str) -> tuple[ModelStore, ...] | None:
+        return load_settings({"CODING_ASSISTANT_HOME": str(home), **variables}, {}).model_stores
+
+    assert ModelStore(StoreKind.OLLAMA, Path("/big")) in (stores(OLLAMA_MODELS="/big") or ())
+    assert stores(CODING_ASSISTANT_MODEL_STORES="none") == ()
+    assert stores(CODING_ASSISTANT_MODEL_STORES="ollama=/o, hf=/h") == (
+        ModelStore(StoreKind.OLLAMA, Path("/o")),
+        ModelStore(StoreKind.HUB, Path("/h")),
+    )
+    with pytest.raises(
+        InvalidSetting, match="model_stores is not valid: '/o' is not one of ollama"
+    ) as caught:
+        stores(CODING_ASSISTANT_MODEL_STORES="/o")
+    assert "CODING_ASSISTANT_MODEL_STORES" in caught.value.hint

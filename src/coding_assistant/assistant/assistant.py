@@ -7,6 +7,7 @@ words upwards and the domain's downwards.
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -14,16 +15,18 @@ from anyio import to_thread
 
 from coding_assistant import contract
 from coding_assistant.assistant.background import BackgroundRefresh
+from coding_assistant.assistant.chats import MakeEngine
 from coding_assistant.assistant.folders import index_folder, search_folder
 from coding_assistant.assistant.questions import QuestionCalls
-from coding_assistant.assistant.wiring import chosen_model, open_catalog
+from coding_assistant.assistant.sizing import memory_plan
+from coding_assistant.assistant.wiring import make_engine, open_catalog
 from coding_assistant.chat.generation import open_generations, open_tasks
 from coding_assistant.chat.store import ConversationStore
 from coding_assistant.data_directory import DataDirectory
-from coding_assistant.domain import Project, SearchMode
+from coding_assistant.domain import ModelSpec, Project, Residence, SearchMode
 from coding_assistant.errors import CodingAssistantError
+from coding_assistant.inference.catalog import Catalog
 from coding_assistant.project import walk
-from coding_assistant.protocols import Engine
 from coding_assistant.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -43,13 +46,13 @@ class AsyncAssistant(QuestionCalls):
         *,
         purpose: str = "assistant",
         url: str | None = None,
-        engine: Engine | None = None,
+        make_engine: MakeEngine = make_engine,
     ) -> "AsyncGenerator[AsyncAssistant, None]":
-        """Open the data directory for this process alone; leaving interrupts answers and frees the model.
+        """Open the data directory for this process alone; leaving interrupts answers and frees the models.
 
-        ``purpose`` and ``url`` tell other processes who holds it. The model is loaded at the first
-        question; ``engine`` replaces it. Raises ``DataDirectoryLocked``, ``DataDirectoryUnusable``,
-        ``DatabaseDamaged`` or ``DatabaseTooNew``.
+        ``purpose`` and ``url`` tell other processes who holds it. A model is loaded at the first question to
+        it, by the engine that ``make_engine`` returns for it. Raises ``DataDirectoryLocked``,
+        ``DataDirectoryUnusable``, ``DatabaseDamaged`` or ``DatabaseTooNew``.
         """
         directory = DataDirectory(settings.home)
         with directory.hold(purpose, url):
@@ -57,9 +60,10 @@ class AsyncAssistant(QuestionCalls):
             try:
                 await to_thread.run_sync(store.mark_interrupted)
                 async with open_tasks() as tasks, open_generations() as generations:
-                    assistant = cls(settings, store, generations, tasks, engine=engine)
+                    assistant = cls(settings, store, generations, tasks, make_engine=make_engine)
                     await assistant.empty_trash()
-                    await assistant.forget_strays()
+                    await assistant._chats.forget_strays()
+                    tasks.start_soon(assistant._chats.keep_unloading_unused)
                     try:
                         yield assistant
                     finally:
@@ -96,8 +100,7 @@ class AsyncAssistant(QuestionCalls):
                 logger.warning("the trash was not emptied: %s", error.code)
 
     async def _close(self) -> None:
-        if self._chat:
-            await self._chat.close()
+        await self._chats.close()
         await self._codes.close()
 
     # --- Projects and search ------------------------------------------------------------------
@@ -147,30 +150,54 @@ class AsyncAssistant(QuestionCalls):
     # --- Models -------------------------------------------------------------------------------
 
     async def models(self) -> list[contract.ModelView]:
-        """Return the catalog, with what is installed, selected and loaded; a chosen file comes last."""
-        return await to_thread.run_sync(self._model_views)
+        """Return the catalog, with what is installed, selected and loaded; files that are used come last."""
+        catalog = await to_thread.run_sync(open_catalog, self._settings)
+        selected = await self._chats.spec_of(None)
+        specs = {spec.name: spec for spec in catalog.specs}
+        specs |= {spec.name: spec for spec in (selected, *(chat.spec for chat in self._chats.made()))}
+        return [await self._model_view(spec, catalog, selected) for spec in specs.values()]
 
-    def _model_views(self) -> list[contract.ModelView]:
-        catalog = open_catalog(self._settings)
-        model = self._chat.model if self._chat else None
-        chosen = model.spec if model else chosen_model(catalog, self._settings)
-        specs = {spec.name: spec for spec in catalog.specs} | {chosen.name: chosen}
-        return [
-            contract.ModelView.of(
-                spec,
-                catalog.file_of(spec),
-                selected=spec is chosen,
-                loaded=spec is chosen and model is not None and model.engine.is_loaded,
-            )
-            for spec in specs.values()
-        ]
+    async def model(self, name: str) -> contract.ModelView:
+        """Return one model, by its name or path; ``ModelUnknown`` with a suggestion."""
+        catalog = await to_thread.run_sync(open_catalog, self._settings)
+        spec, selected = await self._chats.spec_of(name), await self._chats.spec_of(None)
+        return await self._model_view(spec, catalog, selected)
+
+    async def load_model(self, name: str) -> contract.ModelView:
+        """Have a model ready for the next question, and return once it is; what nobody uses makes way.
+
+        Raises ``ModelUnknown``, ``ModelMissing``, ``NotEnoughMemory`` or ``EngineBusy``.
+        """
+        spec = await self._chats.spec_of(name)
+        chat = self._chats.made_with(spec) or await self._chats.of(name)
+        async with chat.resident.in_use():
+            await chat.resident.load()
+        return await self.model(name)
+
+    async def unload_model(self, name: str) -> contract.ModelView:
+        """Give a model's memory back, what it has read saved; ``EngineBusy`` while it answers."""
+        chat = self._chats.made_with(await self._chats.spec_of(name))
+        if chat:  # otherwise nobody has asked for it since the start
+            await self._chats.unload(chat)
+        return await self.model(name)
+
+    async def _model_view(self, spec: ModelSpec, catalog: Catalog, selected: ModelSpec) -> contract.ModelView:
+        chat = self._chats.made_with(spec)
+        residence = await chat.resident.residence() if chat else Residence()
+        if residence.plan is None:
+            plan = await to_thread.run_sync(memory_plan, spec, catalog, self._settings)
+            residence = replace(residence, plan=plan)
+        return contract.ModelView.of(
+            spec,
+            await to_thread.run_sync(catalog.file_of, spec),
+            selected=(spec.name, spec.path) == (selected.name, selected.path),
+            residence=residence,
+        )
 
     async def readiness(self) -> contract.ReadinessView:
         """Return whether the model is loaded or its file is here to be loaded."""
-        if self._engine is not None or (self._chat and self._chat.model.engine.is_loaded):
-            return contract.ReadinessView(ready=True, problems=[])
         try:
-            await to_thread.run_sync(self._make_engine)
+            await self._chats.require_usable()
         except CodingAssistantError as error:
             return contract.ReadinessView(ready=False, problems=[f"{error.message} {error.hint}".strip()])
         return contract.ReadinessView(ready=True, problems=[])

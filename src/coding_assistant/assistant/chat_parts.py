@@ -47,7 +47,7 @@ def make_chat_model(
 ) -> ChatModel:
     """Return the model with what is remembered of it; nothing is loaded."""
     slots = SlotTable(
-        settings.slots,
+        spec.slots,
         patience_seconds=settings.patience_seconds,
         longest_queue=settings.longest_queue,
     )

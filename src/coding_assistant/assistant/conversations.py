@@ -27,7 +27,7 @@ class ConversationCalls:
     """Sessions and conversations: listed, read, changed, cleared, exported and imported.
 
     ``forget`` is called after texts have become invisible, by deletion, clearing or the end of their time;
-    what goes on for nobody is stopped before, for it may hold them.
+    what goes on for nobody is stopped before, for it may hold them. ``remains`` is what is left then.
     """
 
     def __init__(
@@ -38,12 +38,14 @@ class ConversationCalls:
         *,
         forget: Forget,
         forecast: Forecast,
+        remains: str,
     ) -> None:
         self._store = store
         self._generations = generations
         self._attention = attention
         self._forget = forget
         self._forecast = forecast
+        self._remains = remains
         # Held while a question is begun or turns are removed, so that neither happens within the other.
         self._changing = anyio.Lock()
 
@@ -69,9 +71,7 @@ class ConversationCalls:
                 await self._stop_answer(conversation_id)
             conversations, turns = await to_thread.run_sync(self._store.clear_session, session_id)
             await self._forget(ids)
-        return contract.HistoryClearedResponse(
-            cleared_conversations=conversations, cleared_messages=2 * turns
-        )
+        return self._cleared(conversations, turns)
 
     async def clear_history(self, conversation_id: str | None) -> contract.HistoryClearedResponse:
         """Empty a conversation, or all of them and the trash, for good."""
@@ -82,7 +82,12 @@ class ConversationCalls:
             await self._stop_answer(conversation_id)
             turns = await to_thread.run_sync(self._store.clear_conversation, conversation_id)
             await self._forget([conversation_id])
-        return contract.HistoryClearedResponse(cleared_conversations=1, cleared_messages=2 * turns)
+        return self._cleared(1, turns)
+
+    def _cleared(self, conversations: int, turns: int) -> contract.HistoryClearedResponse:
+        return contract.HistoryClearedResponse(
+            cleared_conversations=conversations, cleared_messages=2 * turns, remains=self._remains
+        )
 
     async def _clear_all(self) -> contract.HistoryClearedResponse:
         for generation in self._generations.running():
@@ -90,9 +95,7 @@ class ConversationCalls:
         known = await to_thread.run_sync(self._store.conversations)
         conversations, turns = await to_thread.run_sync(self._store.clear_all)
         await self._forget([each.id for each in known])
-        return contract.HistoryClearedResponse(
-            cleared_conversations=conversations, cleared_messages=2 * turns
-        )
+        return self._cleared(conversations, turns)
 
     async def conversations(
         self,

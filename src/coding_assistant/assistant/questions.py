@@ -1,32 +1,29 @@
 """The calls that ask: a question's way to its conversation, and from there to the model."""
 
 import hashlib
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from time import monotonic
 
-import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
 from coding_assistant import contract
-from coding_assistant.assistant.chat_parts import SPEEDS_FILE, ChatParts, make_chat_model, make_chat_parts
+from coding_assistant.assistant.chats import Chat, Chats, MakeEngine, reference
 from coding_assistant.assistant.codes import Codes
 from coding_assistant.assistant.conversations import ConversationCalls
 from coding_assistant.assistant.folders import require_folder
 from coding_assistant.assistant.kept_answers import kept_events, kept_generation
-from coding_assistant.assistant.wiring import chosen_model, make_engine, open_catalog
+from coding_assistant.assistant.remote import remains_elsewhere
 from coding_assistant.chat.ahead import Draft
 from coding_assistant.chat.ask import AskedQuestion, Sampling
 from coding_assistant.chat.fronts import CodeAskedAbout
 from coding_assistant.chat.generation import Generation, Generations, no_generation
-from coding_assistant.chat.idle import Attention
 from coding_assistant.chat.model import kept_conversation
-from coding_assistant.chat.receipt import Forecast, forecast
+from coding_assistant.chat.receipt import Forecast, cold_reason, forecast
 from coding_assistant.chat.store import ConversationStore
-from coding_assistant.data_directory import DataDirectory
-from coding_assistant.domain import AnswerStarted, Conversation, ModelSpec, Project, Turn
+from coding_assistant.domain import AnswerStarted, Conversation, Project, Turn
 from coding_assistant.errors import (
     CodingAssistantError,
     ConversationElsewhere,
@@ -34,13 +31,8 @@ from coding_assistant.errors import (
     ProjectNotFound,
     error_from,
 )
-from coding_assistant.inference.reading_speed import ReadingSpeeds
-from coding_assistant.inference.snapshots import SnapshotFolder
 from coding_assistant.project.commit import head_commit
-from coding_assistant.protocols import Engine
 from coding_assistant.settings import Settings
-
-MEGABYTE = 1_000_000
 
 SHARED_SECONDS = 60.0
 """Who asked within this time counts as somebody who uses the model now."""
@@ -65,20 +57,19 @@ class QuestionCalls(ConversationCalls):
         generations: Generations,
         tasks: TaskGroup,
         *,
-        engine: Engine | None,
+        make_engine: MakeEngine,
     ) -> None:
-        super().__init__(
-            store, generations, Attention(), forget=self._forget_read, forecast=self._forecast_of
-        )
         self._settings = settings
-        self._engine = engine
-        self._tasks = tasks
-        self._snapshots = SnapshotFolder(
-            DataDirectory(settings.home).snapshots, most_bytes=settings.snapshot_megabytes * MEGABYTE
-        )
-        self._chat: ChatParts | None = None
-        self._wiring = anyio.Lock()
         self._codes = Codes(settings)
+        self._chats = Chats(settings, store, self._codes.asked_about, tasks, make_engine=make_engine)
+        super().__init__(
+            store,
+            generations,
+            self._chats.attention,
+            forget=self._chats.forget,
+            forecast=self._forecast_of,
+            remains=remains_elsewhere(settings),
+        )
         self._asked_at: dict[str, float] = {}  # by session
         self._default_project: Project | None = None
 
@@ -98,28 +89,34 @@ class QuestionCalls(ConversationCalls):
     async def begin(self, request: contract.QueryRequest, *, idempotency_key: str = "") -> str:
         """Write the question down, start its answer and return the generation's id.
 
-        A question so long that only the model's own count can tell whether it fits loads the model first.
-        Raises ``KeyReused`` for a key that came with another question.
+        The model is the one that the request names, which the conversation then goes on with; else the one
+        that was chosen for the conversation; else the settings'. A question so long that only the model's own
+        count can tell whether it fits loads the model first. Raises ``KeyReused`` for a key that came with
+        another question.
         """
         digest = _digest(request)
         if known := await self._turn_of_key(idempotency_key, digest):
             return known.id
         sampling = Sampling(request.max_tokens, request.temperature, request.top_p)
-        chat = await self._ready_chat()
+        chat = await self._chat_for(request.model, request.conversation_id)
         about = await self._asked_about_in(request.project, request.conversation_id)
-        await chat.answering.require_fit(request.query, about.project, sampling)
+        async with chat.resident.in_use():
+            await chat.parts.answering.require_fit(request.query, about.project, sampling)
         commit = await to_thread.run_sync(head_commit, about.project.root)
         async with self._changing:
             if known := await self._turn_of_key(idempotency_key, digest):  # sent twice at the same time
                 return known.id
-            chat.model.caches.require_room(len(self._generations.running()))
+            begun = [each for each in self._generations.running() if each.model == chat.name]
+            chat.parts.model.caches.require_room(len(begun))
             place = await self._place(request, about.project)
             self._generations.require_idle(place.conversation.id)
+            if request.model is not None:
+                await self._choose_model(place.conversation, reference(chat.spec, request.model))
             turn = await to_thread.run_sync(
                 lambda: self._store.begin_turn(
                     place.conversation.id,
                     request.query,
-                    model=chat.model.engine.name,
+                    model=chat.name,
                     commit=commit,
                     idempotency_key=idempotency_key,
                     request_digest=digest,
@@ -127,7 +124,7 @@ class QuestionCalls(ConversationCalls):
             )
             self._asked_at = {**self._asking_lately(), place.session_id: monotonic()}
             asked = AskedQuestion(place.session_id, turn, about, sampling)
-            started = AnswerStarted(place.session_id, turn, chat.model.engine.name)
+            started = AnswerStarted(place.session_id, turn, chat.name)
             generation = self._generations.start(started, lambda made: _answer(chat, asked, made))
         return generation.id
 
@@ -141,13 +138,14 @@ class QuestionCalls(ConversationCalls):
 
         Nothing is read while a question is answered, nor where several people share the model.
         """
-        chat = await self._ready_chat()
+        chat = await self._chat_for(request.model, request.conversation_id)
         about = await self._asked_about_in(request.project, request.conversation_id)
         if request.conversation_id is not None:
             conversation = await to_thread.run_sync(self._store.conversation, request.conversation_id)
             _require_same_project(conversation, about.project)
         if len(self._asking_lately()) <= 1:
-            chat.ahead.offer(Draft(request.text, about, request.conversation_id))
+            chat.resident.note_use()
+            chat.parts.ahead.offer(Draft(request.text, about, request.conversation_id))
 
     def _asking_lately(self) -> dict[str, float]:
         """Return the sessions that asked lately, and when."""
@@ -214,55 +212,46 @@ class QuestionCalls(ConversationCalls):
         """Stop an answer, keep what there is of it, and return when the model has stopped."""
         await self._generations.get(generation_id).stop()
 
-    async def _ready_chat(self) -> ChatParts:
-        """Return the chat, made at the first question so that a model can be fetched until then."""
-        async with self._wiring:
-            if self._chat is None:
-                spec, engine = await to_thread.run_sync(self._make_engine)
-                speeds = await to_thread.run_sync(ReadingSpeeds, self._settings.home / SPEEDS_FILE)
-                self._chat = make_chat_parts(
-                    make_chat_model(spec, engine, self._snapshots, speeds, self._settings),
-                    self._store,
-                    self._attention,
-                    self._codes.asked_about,
-                    primer_tokens=self._settings.primer_tokens,
-                )
-                self._tasks.start_soon(self._chat.idle.run)
-                self._tasks.start_soon(self._chat.ahead.run)
-            return self._chat
+    async def change_conversation(
+        self, conversation_id: str, patch: contract.ConversationPatch
+    ) -> contract.ConversationView:
+        """Rename, pin or archive a conversation, or choose the model that it goes on with."""
+        if "model" not in patch.model_fields_set:
+            return await super().change_conversation(conversation_id, patch)
+        conversation = await to_thread.run_sync(self._store.conversation, conversation_id)
+        chosen = patch.model and reference(await self._chats.spec_of(patch.model), patch.model)
+        await self._choose_model(conversation, chosen)
+        return await super().change_conversation(conversation_id, patch)
 
-    def _make_engine(self) -> tuple[ModelSpec, Engine]:
-        catalog = open_catalog(self._settings)
-        spec = chosen_model(catalog, self._settings)
-        return spec, self._engine or make_engine(catalog, spec, self._settings)
+    async def _choose_model(self, conversation: Conversation, model: str | None) -> None:
+        if conversation.model != model:
+            await to_thread.run_sync(self._store.choose_model, conversation.id, model)
 
-    async def _forget_read(self, conversation_ids: Collection[str]) -> None:
-        """Delete what the model has read of conversations."""
-        if self._chat:
-            await self._chat.model.caches.forget(conversation_ids)
-        else:
-            await to_thread.run_sync(lambda: self._snapshots.delete(*conversation_ids))
-
-    async def forget_strays(self) -> None:
-        """Delete what was read of conversations that are no more: a crash may have left it behind them."""
-        conversations = await to_thread.run_sync(self._store.conversations)
-        projects = await to_thread.run_sync(self._store.projects)
-        owners = {each.id for each in conversations} | {each.id for each in projects}
-        await to_thread.run_sync(self._snapshots.keep_only, owners)
+    async def _chat_for(self, model: str | None, conversation_id: str | None) -> Chat:
+        """Return the chat with the model that is named, else with the conversation's, else the settings'."""
+        if model is None and conversation_id is not None:
+            model = (await to_thread.run_sync(self._store.conversation, conversation_id)).model
+        return await self._chats.of(model)
 
     async def _forecast_of(self, conversation: Conversation) -> contract.ForecastView | None:
         """Return what the next question finds; None while there is no model."""
         try:
-            model = (await self._ready_chat()).model
+            chat = await self._chats.of(conversation.model)
         except CodingAssistantError:
             return None
         project = await to_thread.run_sync(self._store.project, conversation.project_id)
         kept = await to_thread.run_sync(kept_conversation, self._store, conversation.id)
-        info = await model.engine.load() if model.engine.is_loaded else None
+        model, info = chat.parts.model, chat.resident.last_info
         budget = model.budget(info.context_tokens if info else None)
         found = forecast(model.text(project, kept), budget=budget)
         is_warm = info is not None and model.caches.is_warm(conversation.id, info)
-        return _forecast_view(found, cached=None if info is None else found.held * is_warm)
+        cold = cold_reason(kept.past, model=chat.name, is_warm=is_warm)
+        cached: int | None = 0
+        if is_warm:  # of what another model has answered since, how much is not known
+            cached = found.held if _has_answered(chat.name, kept.past[-1:]) else None
+        elif info is None and (not kept.past or _has_answered(chat.name, kept.past)):
+            cached, cold = None, ""  # which snapshots are of use shows when the model is loaded
+        return _forecast_view(found, model=chat.name, cached=cached, cold=cold)
 
     async def _asked_about_in(self, project: str | None, conversation_id: str | None) -> CodeAskedAbout:
         """Return the project that is named, or the conversation's, or the first one."""
@@ -313,9 +302,13 @@ def _require_same_project(conversation: Conversation, project: Project) -> None:
         )
 
 
-async def _answer(chat: ChatParts, asked: AskedQuestion, generation: Generation) -> None:
-    with chat.attention.question():
-        await chat.answering.answer(asked, generation)
+def _has_answered(model: str, past: Sequence[Turn]) -> bool:
+    return any(turn.answer and turn.answer.model == model for turn in past)
+
+
+async def _answer(chat: Chat, asked: AskedQuestion, generation: Generation) -> None:
+    async with chat.answering(generation.emit):
+        await chat.parts.answering.answer(asked, generation)
 
 
 def _digest(request: contract.QueryRequest) -> str:
@@ -323,13 +316,15 @@ def _digest(request: contract.QueryRequest) -> str:
     return hashlib.sha256(request.model_dump_json(exclude={"stream"}).encode()).hexdigest()
 
 
-def _forecast_view(found: Forecast, *, cached: int | None) -> contract.ForecastView:
+def _forecast_view(found: Forecast, *, model: str, cached: int | None, cold: str) -> contract.ForecastView:
     return contract.ForecastView(
+        model=model,
         limit=found.limit,
         reserved=found.reserved,
         held=found.held,
         room=found.room,
         exact=found.is_exact,
         cached=cached,
+        cold=cold,
         compaction_near=found.is_compaction_near,
     )

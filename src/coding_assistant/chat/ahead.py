@@ -92,9 +92,9 @@ class ReadingAhead:
                 token_budget=self._model.source_budget(draft.text),
                 read=self._guesses.get(draft.owner, ()),
             )
-            # Whoever asks meanwhile waits for this load; were it cancelled, he would have to begin another.
-            with anyio.CancelScope(shield=True):
-                info = await self._model.engine.load()
+            info = await self._model.engine.load()
+            if not info.reads_ahead:
+                return False
             if not kept.past:
                 primer = await self._fronts.primer_for_new(draft.about, info, question=draft.text)
                 kept = KeptConversation(primer)

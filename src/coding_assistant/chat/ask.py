@@ -21,6 +21,7 @@ from coding_assistant.chat.fronts import CodeAskedAbout, Fronts
 from coding_assistant.chat.generation import Emit, Generation, internal_failure
 from coding_assistant.chat.model import ChatModel, KeptConversation, front_digest, kept_conversation
 from coding_assistant.chat.prompt import ComposedPrompt, compose, question_too_long
+from coding_assistant.chat.receipt import cold_reason, with_counts
 from coding_assistant.chat.rendering import MESSAGE_OVERHEAD_TOKENS
 from coding_assistant.chat.retrieving import find_sources, needs_search
 from coding_assistant.chat.store import ConversationStore
@@ -34,10 +35,13 @@ from coding_assistant.domain import (
     Finish,
     GenerationEnded,
     GenerationRequest,
+    ModelLoaded,
     ModelLoading,
     Project,
     PromptRead,
     Reading,
+    ReasoningDelta,
+    ReasoningPiece,
     Receipt,
     Source,
     SourcesFound,
@@ -47,7 +51,7 @@ from coding_assistant.domain import (
     Turn,
     Waiting,
 )
-from coding_assistant.errors import Busy, CodingAssistantError, InvalidProject, places
+from coding_assistant.errors import Busy, CodingAssistantError, InvalidProject, OnlyThoughts, places
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +83,7 @@ class _Draft:
     """An answer while it is being made."""
 
     began: float = field(default_factory=monotonic)
+    reasoning: str = ""
     text: str = ""
     tokens: tuple[int, ...] = ()
     are_tokens_known: bool = True
@@ -90,6 +95,11 @@ class _Draft:
     loading: float = 0.0
     first_token: float = 0.0
     ended: GenerationEnded | None = None
+
+    def note_first_token(self) -> None:
+        """Take the time of the first thing that the user sees, thoughts included."""
+        if not (self.text or self.reasoning):
+            self.first_token = monotonic() - self.began
 
     def timings(self) -> Timings:
         """Return where the time went so far."""
@@ -177,6 +187,8 @@ class Answering:
             if not kept.past:
                 kept = await self._begun(asked, info)
             text = model.text(asked.about.project, kept, question=turn.question, sources=sources)
+            is_warm = model.caches.is_warm(turn.conversation_id, info)
+            cold = cold_reason(kept.past, model=model.engine.name, is_warm=is_warm)
             await lease.prepare(info, front=front_digest(text.system))
             composed = await compose(
                 model.engine,
@@ -185,7 +197,8 @@ class Answering:
                 vocabulary=info.vocabulary,
                 now=datetime.now(UTC),
             )
-            draft.receipt = _with_freshness(composed.receipt, files=stats.files, changed=stats.changed)
+            receipt = replace(composed.receipt, cold=cold)
+            draft.receipt = _with_freshness(receipt, files=stats.files, changed=stats.changed)
             draft.shown = composed.shown
             draft.vocabulary = info.vocabulary
             await to_thread.run_sync(self._keep_prompt, turn, kept, composed)
@@ -218,11 +231,14 @@ class Answering:
     async def _load(self, draft: _Draft, emit: Emit) -> EngineInfo:
         """Load the model if need be."""
         engine = self.model.engine
-        if not engine.is_loaded:
+        is_new = not engine.is_loaded
+        if is_new:
             emit(ModelLoading(engine.name))
         began = monotonic()
         info = await engine.load()
         draft.loading = monotonic() - began
+        if is_new:
+            emit(ModelLoaded(info))
         return info
 
     async def _write(
@@ -236,6 +252,7 @@ class Answering:
             temperature=spec.temperature if sampling.temperature is None else sampling.temperature,
             top_p=spec.top_p if sampling.top_p is None else sampling.top_p,
             stop=spec.stop_tokens,
+            messages=composed.messages,
         )
         report_reading = _reading_reporter(emit, speed=self.model.speeds.of(self.model.engine.name))
         report_reading(PromptRead(0, len(request.tokens), 0))
@@ -244,17 +261,21 @@ class Answering:
                 match event:
                     case PromptRead():
                         report_reading(event)
+                    case ReasoningPiece():
+                        draft.note_first_token()
+                        draft.reasoning += event.text
+                        emit(ReasoningDelta(event.text))
                     case TextPiece():
                         await self._keep(asked.turn, draft, event)
                         emit(TextDelta(event.text))
                     case GenerationEnded():
                         draft.ended = event
+                        _require_words(draft, event)
                         return event.finish
         raise AssertionError("a generation ends with GenerationEnded")
 
     async def _keep(self, turn: Turn, draft: _Draft, piece: TextPiece) -> None:
-        if not draft.text:
-            draft.first_token = monotonic() - draft.began
+        draft.note_first_token()
         draft.text += piece.text
         # With a hole in them, the model would read another answer than it wrote.
         draft.are_tokens_known &= bool(piece.tokens)
@@ -291,7 +312,7 @@ class Answering:
             return
         for citation in resolved.citations:
             emit(CitationFound(citation))
-        emit(AnswerFinished(asked.session_id, turn))
+        emit(AnswerFinished(asked.session_id, turn, draft.reasoning.strip()))
         self._compacting.note_answer(turn.conversation_id, asked.about.project)
         if draft.ended:
             read, seconds = draft.ended.new_tokens, draft.ended.reading_seconds
@@ -344,7 +365,23 @@ def _with_freshness(receipt: Receipt, *, files: int, changed: int) -> Receipt:
 def _with_counts(receipt: Receipt | None, ended: GenerationEnded | None) -> Receipt | None:
     if receipt is None or ended is None:
         return receipt
-    return replace(receipt, cached=ended.cached_tokens, new=ended.new_tokens)
+    return with_counts(receipt, cached=ended.cached_tokens, new=ended.new_tokens)
+
+
+def _require_words(draft: _Draft, ended: GenerationEnded) -> None:
+    """Raise ``OnlyThoughts`` for an answer that has none: an empty one would not say why."""
+    if draft.text.strip() or not draft.reasoning.strip():
+        return
+    if ended.finish is Finish.LENGTH:
+        raise OnlyThoughts(
+            f"The model was still thinking when it had written {ended.written_tokens:,} tokens, the longest"
+            " reply that it may give, so that there is no answer.",
+            hint="Allow a longer reply (--max-tokens, or max_tokens in models.toml), or, if the model has"
+            ' a switch for it, set its thinking to "off" in models.toml.',
+        )
+    raise OnlyThoughts(
+        "The model ended within its thoughts, so that there is no answer.", hint="Ask again, in other words."
+    )
 
 
 def _failure(error: CodingAssistantError) -> AnswerFailed:

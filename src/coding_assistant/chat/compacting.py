@@ -59,6 +59,8 @@ class Compacting:
         except NotFound:  # deleted meanwhile
             return False
         model = self._model
+        if not _is_last_to_answer(model, kept):
+            return False
         info = await model.engine.load()
         budget = model.budget(info.context_tokens)
         text = model.text(project, kept)
@@ -90,6 +92,7 @@ class Compacting:
             temperature=0.0,
             top_p=1.0,
             stop=model.spec.stop_tokens,
+            messages=tuple(messages),
         )
         written = ""
         async with aclosing(model.engine.generate(request)) as events:
@@ -108,6 +111,12 @@ class Compacting:
         )
         if opening:
             await model.read(opening, slot=slot)
+
+
+def _is_last_to_answer(model: ChatModel, kept: KeptConversation) -> bool:
+    """Return whether the conversation is still this model's: another one may hold all of it."""
+    answer = kept.past[-1].answer if kept.past else None
+    return answer is None or answer.model == model.engine.name
 
 
 def _summary_tokens(budget: Budget) -> int:

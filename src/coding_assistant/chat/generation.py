@@ -30,6 +30,7 @@ class Generation:
     def __init__(self, started: AnswerStarted) -> None:
         self.id = started.turn.id
         self.conversation_id = started.turn.conversation_id
+        self.model = started.model
         self._events: list[AnswerEvent] = [started]
         self._grown = anyio.Event()
         self.scope = anyio.CancelScope()

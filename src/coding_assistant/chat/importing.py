@@ -1,7 +1,8 @@
 """An exported conversation, read in again: checked as a stranger's before anything of it is kept.
 
 What would have power here is left out: an answer's tokens, which could be any of the model's control tokens,
-and the primer, which is of the project as it was elsewhere.
+the model, which could be any file of this machine, and the primer, which is of the project as it was
+elsewhere.
 """
 
 from collections.abc import Iterator
@@ -55,7 +56,7 @@ def read_document(data: bytes) -> ConversationDocument:
     _require_sound(document)
     return replace(
         document,
-        conversation=replace(document.conversation, primer="", deleted_at=None),
+        conversation=replace(document.conversation, primer="", deleted_at=None, model=None),
         turns=tuple(_without_tokens(turn) for turn in document.turns),
     )
 

@@ -74,6 +74,11 @@ class ProjectCode:
         self._opening = Lock()  # the first search and the first update may meet in two worker threads
 
     @property
+    def index_bytes(self) -> int:
+        """What the index takes on the disk, with what stands beside it; 0 while there is none."""
+        return sum(file.stat().st_size for file in self._index_file.parent.glob(f"{self._index_file.name}*"))
+
+    @property
     def is_watching(self) -> bool:
         """Whether changes are told, so that only they are looked at."""
         return self._upkeep.is_watching
@@ -172,6 +177,10 @@ class ProjectCode:
         if embedder is None or not self._index_file.exists():
             return 0
         return await to_thread.run_sync(lambda: self._open().count_with_vectors(embedder.fingerprint))
+
+    async def count_outdated(self) -> int:
+        """Return how many files the next update will look into, or find gone; changes nothing."""
+        return await to_thread.run_sync(lambda: build.count_outdated(self._open(), self.root))
 
     async def main_parts(self) -> MainParts:
         """Return what tells most of the project as a whole."""

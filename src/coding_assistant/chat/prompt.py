@@ -34,7 +34,7 @@ _BEGINNINGS = ("A", "1", "[")
 
 @dataclass(frozen=True, slots=True)
 class ComposedPrompt:
-    """The tokens to read, the new turn's sources, and the receipt for both.
+    """The tokens to read, the messages that they say, the new turn's sources, and the receipt for all.
 
     ``shown`` are all sources in the prompt, those of the turns before among them: what can be cited.
     ``summary`` is a new one, to be kept: the prompts to come depend on it.
@@ -45,6 +45,7 @@ class ComposedPrompt:
     shown: tuple[Source, ...]
     receipt: Receipt
     summary: Summary | None = None
+    messages: tuple[Message, ...] = ()
 
 
 async def compose(
@@ -62,13 +63,16 @@ async def compose(
     if front + asked > budget.prompt:
         raise question_too_long(asked, front=front, budget=budget)
     fitted = conversation
-    tokens = await engine.encode(render_conversation(fitted, vocabulary=vocabulary))
+    messages = render_conversation(fitted, vocabulary=vocabulary)
+    tokens = await engine.encode(messages)
     if len(tokens) > budget.prompt:
         fitted = await _compacted(counts, conversation, budget=budget, now=now)
-        tokens = await engine.encode(render_conversation(fitted, vocabulary=vocabulary))
+        messages = render_conversation(fitted, vocabulary=vocabulary)
+        tokens = await engine.encode(messages)
     receipt = await receipt_for(counts, conversation, fitted, tokens=len(tokens), budget=budget)
     is_new = len(fitted.summarised) > len(conversation.summarised)
-    return ComposedPrompt(tokens, fitted.sources, fitted.shown, receipt, fitted.summary if is_new else None)
+    summary = fitted.summary if is_new else None
+    return ComposedPrompt(tokens, fitted.sources, fitted.shown, receipt, summary, messages)
 
 
 async def common_front(engine: Engine, system: str) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """What the model reads for an answer, told in tokens: nothing is left out without a line of the receipt."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from coding_assistant.chat.compaction import numbered_turns
 from coding_assistant.chat.rendering import (
@@ -16,6 +16,10 @@ from coding_assistant.domain import Answer, Dropped, Message, Receipt, ReceiptSe
 
 HIGH_WATER = 0.7
 """From this share of a conversation's room on, compaction is near: a summary is made when nobody asks."""
+
+
+FRONT_SECTIONS = ("system", "primer", "format")
+"""What conversations have in common: a cache may hold it of another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,21 @@ def _counted(conversation: ConversationText) -> int | None:
 def _written_tokens(answer: Answer) -> int:
     """Return what was counted of the answer, 0 if nothing was: an engine tells its count only at the end."""
     return answer.timings.written_tokens or len(answer.tokens)
+
+
+def cold_reason(past: Sequence[Turn], *, model: str, is_warm: bool) -> str:
+    """Return why a model has to read the turns before again, as a sentence; empty where it has read them."""
+    if is_warm or not past:
+        return ""
+    if not any(turn.answer and turn.answer.model == model for turn in past):
+        return f"{model} has not read this conversation yet."
+    return f"What {model} had read of this conversation is not kept any more."
+
+
+def with_counts(receipt: Receipt, *, cached: int, new: int) -> Receipt:
+    """Return the receipt with what the engine has counted; more than the front from a cache was not cold."""
+    front = sum(section.tokens for section in receipt.sections if section.name in FRONT_SECTIONS)
+    return replace(receipt, cached=cached, new=new, cold=receipt.cold if cached <= front else "")
 
 
 async def receipt_for(

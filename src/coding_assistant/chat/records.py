@@ -68,6 +68,7 @@ def conversation_from(row: RowMapping) -> Conversation:
         turn_count=row["turn_count"],
         primer=row["primer"],
         deleted_at=row["deleted_at"],
+        model=row["model"],
     )
 
 
@@ -84,6 +85,7 @@ def conversation_values(conversation: Conversation) -> Values:
         "updated_at": conversation.updated_at,
         "primer": conversation.primer,
         "deleted_at": conversation.deleted_at,
+        "model": conversation.model,
     }
 
 

@@ -223,6 +223,16 @@ class ConversationStore(TurnStore):
                 )
             return conversation_from(conversation_row(connection, conversation_id))
 
+    def choose_model(self, conversation_id: str, model: str | None) -> Conversation:
+        """Note which model the conversation goes on with, None: the settings', and return it."""
+        with writing(self._engine) as connection:
+            connection.execute(
+                update(conversations)
+                .where(conversations.c.id == conversation_id, conversations.c.deleted_at.is_(None))
+                .values(model=model)
+            )
+            return conversation_from(conversation_row(connection, conversation_id))
+
     def clear_conversation(self, conversation_id: str) -> int:
         """Empty a conversation and return how many turns are gone.
 

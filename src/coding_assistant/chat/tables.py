@@ -123,6 +123,7 @@ conversations = Table(
     Column("updated_at", UtcDateTime, nullable=False),
     Column("primer", Text, nullable=False, server_default=""),
     Column("deleted_at", UtcDateTime),  # NULL unless it lies in the trash
+    Column("model", Text),  # NULL unless one was chosen for it
 )
 
 turns = Table(

@@ -14,6 +14,7 @@ from coding_assistant.cli.prose import Prose
 from coding_assistant.cli.rendering import (
     SHORT_ID,
     citation_lines,
+    cold_lines,
     count,
     dropped_lines,
     duration,
@@ -28,10 +29,12 @@ from coding_assistant.contract import (
     CompactedEvent,
     ErrorEvent,
     IndexingEvent,
+    LoadedEvent,
     LoadingEvent,
     QueryRequest,
     QueryResponse,
     ReadingEvent,
+    ReasoningEvent,
     SourcesEvent,
     StartedEvent,
     StreamEvent,
@@ -51,6 +54,7 @@ class AnswerView:
         self._streams_text = streams_text
         self._prose = Prose(output.width) if output.is_terminal else None
         self._wrote = ""
+        self._thought = ""
         self.started: StartedEvent | None = None
 
     def show(self, event: StreamEvent, progress: ProgressLine) -> None:
@@ -60,23 +64,31 @@ class AnswerView:
                 self.started = event.data
             case IndexingEvent():
                 show_indexing(progress, event.data)
-            case LoadingEvent(model=model):
-                progress.show(f"Loading {model}")
-            case WaitingEvent(ahead=ahead):
-                progress.show("Waiting", note=f"{count(ahead, 'question')} first" if ahead else "next")
+            case LoadingEvent() | WaitingEvent():
+                _show_waiting(event.data, progress)
+            case LoadedEvent(notice=notice) if notice:
+                progress.clear()
+                self._side.line(Span(notice, "yellow"))
             case CompactedEvent():
                 self._show_compaction(event.data, progress)
             case SourcesEvent():
                 self._show_sources(event.data, progress)
             case ReadingEvent():
                 _show_reading(event.data, progress)
-            case TextEvent(text=text) if self._streams_text:
-                progress.clear()
-                self.write(text)
-            case TextEvent():
-                progress.show("Writing")
+            case ReasoningEvent(text=text):
+                self._show_thought(text, progress)
+            case TextEvent(text=text):
+                self._show_text(text, progress)
             case _:
                 pass
+
+    def _show_text(self, text: str, progress: ProgressLine) -> None:
+        if not self._streams_text:
+            progress.show("Writing")
+            return
+        progress.clear()
+        self._end_thought()
+        self.write(text)
 
     def write(self, text: str) -> None:
         """Write a piece of the answer."""
@@ -84,7 +96,8 @@ class AnswerView:
         self._output.write(*(self._prose.feed(text) if self._prose else [text]))
 
     def end_text(self) -> None:
-        """End the answer's last line."""
+        """End the last line of what was shown."""
+        self._end_thought()
         if not self._wrote:
             return
         rest = self._prose.finish() if self._prose else []
@@ -110,11 +123,28 @@ class AnswerView:
     def _show_receipt(self, response: QueryResponse, *, verbose: bool) -> None:
         receipt = response.receipt
         if receipt is not None:
-            for line in receipt_lines(receipt) if verbose else dropped_lines(receipt):
+            short = (*cold_lines(receipt), *dropped_lines(receipt))
+            for line in receipt_lines(receipt) if verbose else short:
                 self._output.line(*line)
         if verbose:
             self._output.line(*timing_line(response.timings))
         self._output.line(*receipt_line(response))
+
+    def _show_thought(self, text: str, progress: ProgressLine) -> None:
+        """Show what the model thinks, dim and beside the result; where nobody looks, only that it does."""
+        if not (self._streams_text and self._side.is_terminal):
+            progress.show("Thinking")
+            return
+        progress.clear()
+        if not self._thought:
+            self._side.line(Span("Thinking", "dim bold"))
+        self._thought = text
+        self._side.write(Span(text, "dim"))
+
+    def _end_thought(self) -> None:
+        if self._thought:
+            self._side.line("\n")
+            self._thought = ""
 
     def _show_sources(self, event: SourcesEvent, progress: ProgressLine) -> None:
         progress.clear()
@@ -171,6 +201,13 @@ def follow(connection: Connection, request: QueryRequest, view: AnswerView, side
 def continuation_hint(response: QueryResponse) -> Span:
     """Return how to go on with the conversation."""
     return Span(f"conversation {response.conversation_id[:SHORT_ID]} · `-c` goes on with it", "dim")
+
+
+def _show_waiting(event: LoadingEvent | WaitingEvent, progress: ProgressLine) -> None:
+    if isinstance(event, LoadingEvent):
+        progress.show(f"Loading {event.model}")
+    else:
+        progress.show("Waiting", note=f"{count(event.ahead, 'question')} first" if event.ahead else "next")
 
 
 def _show_reading(event: ReadingEvent, progress: ProgressLine) -> None:

@@ -17,6 +17,7 @@ from coding_assistant.cli.backup import backup, restore
 from coding_assistant.cli.chat import chat
 from coding_assistant.cli.conversations import conversations
 from coding_assistant.cli.doctor import doctor
+from coding_assistant.cli.engine import engine
 from coding_assistant.cli.exits import ExitCode, exit_code_of, print_error, print_internal_error
 from coding_assistant.cli.logs import log_command
 from coding_assistant.cli.models import models
@@ -62,6 +63,7 @@ for command in (ask, chat, search, index, serve):
     app.command()(command)
 app.add_typer(conversations, name="conversations")
 app.add_typer(models, name="models")
+app.add_typer(engine, name="engine")
 app.command()(backup)
 app.command()(restore)
 app.command()(doctor)

@@ -19,6 +19,7 @@ from coding_assistant.cli.options import (
     ModelOption,
     ProjectOption,
     chosen_folder,
+    named_model,
     read_settings,
 )
 from coding_assistant.cli.rendering import SHORT_ID
@@ -35,11 +36,15 @@ _UTF8_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a question belongs: a project, and the conversation that goes on, if one does."""
+    """Where a question belongs: a project, and the conversation that goes on, if one does.
+
+    ``model`` is the one that was chosen for that conversation.
+    """
 
     project_id: str
     root: Path
     conversation_id: str | None = None
+    model: str | None = None
 
 
 def ask(
@@ -67,9 +72,11 @@ def ask(
     """
     require_one_choice(goes_on=goes_on, conversation=conversation)
     output, side = standard_output(), standard_error()
-    asked = QueryRequest(query=_read_question(question), max_tokens=max_tokens)
-    settings = ready_settings(context, model=model, screen=side)
-    with connect(settings, purpose="ask", screen=side, model=model) as connection:
+    asked = QueryRequest(query=_read_question(question), max_tokens=max_tokens, model=named_model(model))
+    settings = ready_settings(
+        context, model=model, screen=side, goes_on=goes_on, conversation=conversation, project=project
+    )
+    with connect(settings, purpose="ask", screen=side) as connection:
         place = find_place(connection, project=project, goes_on=goes_on, conversation=conversation)
         request = asked.model_copy(
             update={"project": place.project_id, "conversation_id": place.conversation_id}
@@ -96,11 +103,29 @@ def require_one_choice(*, goes_on: bool, conversation: str | None) -> None:
         )
 
 
-def ready_settings(context: typer.Context, *, model: str | None, screen: Screen) -> Settings:
-    """Return the settings once there is a model to answer with, here or behind a running server."""
+def ready_settings(
+    context: typer.Context,
+    *,
+    model: str | None,
+    screen: Screen,
+    project: Path | None,
+    goes_on: bool,
+    conversation: str | None,
+) -> Settings:
+    """Return the settings once there is a model to answer with, here or behind a running server.
+
+    Before one is fetched for it, the conversation that is to go on must be found: it may have its own.
+    """
     settings = read_settings(model_name=model)
-    if server_url(settings) is None:
-        ensure_model(settings, screen, pulls_unasked=GlobalOptions.of(context).pull_if_none)
+    if server_url(settings) is not None:
+        return settings
+    answering = settings
+    if goes_on or conversation is not None:
+        with connect(settings, purpose="ask", screen=screen) as connection:
+            place = find_place(connection, project=project, goes_on=goes_on, conversation=conversation)
+        if model is None and place.model is not None:
+            answering = settings.model_copy(update={"model_name": place.model})
+    ensure_model(answering, screen, pulls_unasked=GlobalOptions.of(context).pull_if_none)
     return settings
 
 
@@ -112,15 +137,16 @@ def find_place(
     if conversation is not None and project is None:
         found = find_conversation(connection, conversation)
         known = next(each for each in bridge.run(calls.projects()) if each.id == found.project_id)
-        return Place(known.id, Path(known.root), found.conversation_id)
+        return Place(known.id, Path(known.root), found.conversation_id, found.model)
     view = bridge.run(calls.add_project(str(chosen_folder(project))))
+    root = Path(view.root)
     if conversation is not None:
-        chosen = find_conversation(connection, conversation).conversation_id
+        chosen = find_conversation(connection, conversation)
     elif goes_on:
-        chosen = latest_conversation(connection, project_id=view.id).conversation_id
+        chosen = latest_conversation(connection, project_id=view.id)
     else:
-        chosen = None
-    return Place(view.id, Path(view.root), chosen)
+        return Place(view.id, root)
+    return Place(view.id, root, chosen.conversation_id, chosen.model)
 
 
 def _read_question(typed: str) -> str:

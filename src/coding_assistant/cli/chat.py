@@ -11,20 +11,30 @@ from coding_assistant.cli.ask import Place, find_place, ready_settings, require_
 from coding_assistant.cli.bridge import InterruptedAgain
 from coding_assistant.cli.connection import Connection, connect
 from coding_assistant.cli.exits import print_error
-from coding_assistant.cli.options import ContinueOption, ConversationOption, ModelOption, ProjectOption
+from coding_assistant.cli.options import (
+    ContinueOption,
+    ConversationOption,
+    ModelOption,
+    ProjectOption,
+    named_model,
+)
 from coding_assistant.cli.rendering import (
     SHORT_ID,
     count,
+    memory_note,
     message_lines,
     receipt_lines,
     source_line,
     source_text,
 )
 from coding_assistant.cli.screen import Screen, Span, standard_error, standard_output
-from coding_assistant.contract import ChatHistoryResponse, QueryRequest, SourceView
-from coding_assistant.errors import CodingAssistantError
+from coding_assistant.contract import ChatHistoryResponse, ConversationPatch, QueryRequest, SourceView
+from coding_assistant.errors import CodingAssistantError, ModelMissing
+from coding_assistant.inference.memory import size_in_words
 
 PROMPT = "> "
+USUAL_MODEL = "-"
+"""Names the model that the settings choose: no model can be called that."""
 
 _HISTORY_MESSAGES = 50
 
@@ -43,10 +53,12 @@ def chat(
     """
     require_one_choice(goes_on=goes_on, conversation=conversation)
     output, side = standard_output(), standard_error()
-    settings = ready_settings(context, model=model, screen=side)
-    with connect(settings, purpose="chat", screen=side, model=model) as connection:
+    settings = ready_settings(
+        context, model=model, screen=side, goes_on=goes_on, conversation=conversation, project=project
+    )
+    with connect(settings, purpose="chat", screen=side) as connection:
         place = find_place(connection, project=project, goes_on=goes_on, conversation=conversation)
-        Chat(connection, place, output=output, side=side).run()
+        Chat(connection, place, model=named_model(model), output=output, side=side).run()
 
 
 class _Leave(Exception):
@@ -56,12 +68,15 @@ class _Leave(Exception):
 class Chat:
     """Reads lines and answers them, until the user leaves."""
 
-    def __init__(self, connection: Connection, place: Place, *, output: Screen, side: Screen) -> None:
+    def __init__(
+        self, connection: Connection, place: Place, *, model: str | None, output: Screen, side: Screen
+    ) -> None:
         self._connection = connection
         self._project_id = place.project_id
         self._root = place.root
         self._conversation_id = place.conversation_id
         self._session_id: str | None = None
+        self._model = model  # chosen since the last question; from then on the conversation knows it
         self._output = output
         self._side = side
         self._commands: Mapping[str, tuple[str, Callable[[str], None]]] = {
@@ -70,6 +85,7 @@ class Chat:
             "/sources": ("the sources so far; /sources 2 shows the code of number 2", self._sources),
             "/history": ("what was said in this conversation", self._history),
             "/context": ("how much of the model's context is in use, and by what", self._context),
+            "/model": ("the models; /model NAME goes on with that one, /model - as usual", self._choose),
             "/project": ("the folder that is asked about", self._project),
             "/quit": ("leave; so does Ctrl-D", self._quit),
         }
@@ -122,6 +138,7 @@ class Chat:
             project=self._project_id,
             session_id=None if self._conversation_id else self._session_id,
             conversation_id=self._conversation_id,
+            model=self._model,
         )
         view = AnswerView(self._output, self._side, root=self._root)
         self._output.line()
@@ -132,6 +149,7 @@ class Chat:
             if view.started is not None:
                 self._session_id = view.started.session_id
                 self._conversation_id = view.started.conversation_id
+                self._model = None
         view.conclude(response, verbose=False)
         self._output.line()
 
@@ -182,6 +200,50 @@ class Chat:
         self._output.line(f"Conversation {shown}, {count(context.message_count, 'message')}.")
         for line in receipt_lines(context.receipt) if context.receipt else ():
             self._output.line(*line)
+
+    def _choose(self, name: str) -> None:
+        if not name:
+            self._list_models()
+        elif name == USUAL_MODEL:
+            self._go_on_with(None)
+        else:
+            self._go_on_with(named_model(name))
+
+    def _list_models(self) -> None:
+        calls, bridge = self._connection.calls, self._connection.bridge
+        present = self._present_model()
+        rows = [("", "name", "size", "here", "")]
+        for each in bridge.run(calls.models()):
+            is_present = each.selected if present is None else present in {each.name, each.file}
+            mark = "*" if is_present else ""
+            size = size_in_words(each.size_bytes) if each.size_bytes else "?"
+            rows.append((mark, each.name, size, "yes" if each.installed else "no", memory_note(each)))
+        self._output.table(rows, indent="  ")
+
+    def _present_model(self) -> str | None:
+        """Return the model that the next question goes to; None: the one that the settings name."""
+        if self._model or self._conversation_id is None:
+            return self._model
+        call = self._connection.calls.conversation(self._conversation_id)
+        return self._connection.bridge.run(call).model
+
+    def _go_on_with(self, name: str | None) -> None:
+        calls, bridge = self._connection.calls, self._connection.bridge
+        view = None if name is None else bridge.run(calls.model(name))
+        if view is not None and not (view.installed or view.address):
+            raise ModelMissing(
+                f"The weights of {view.name} are not on this machine.",
+                hint=f"Run `coding-assistant models pull {view.name}`.",
+            )
+        shown = "the usual model" if view is None else view.name
+        self._output.line(f"From here on {shown} answers.")
+        if self._conversation_id is None:
+            self._model = name
+            return
+        bridge.run(calls.change_conversation(self._conversation_id, ConversationPatch(model=name)))
+        found = bridge.run(calls.context(self._conversation_id)).next
+        if found is not None and found.cold:
+            self._output.line(Span(f"{found.cold} Its first answer takes longer to begin.", "dim"))
 
     def _project(self, _rest: str) -> None:
         known = self._connection.bridge.run(self._connection.calls.projects())

@@ -5,15 +5,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from coding_assistant.cli.bridge import Bridge, bridge
 from coding_assistant.cli.rendering import holder_in_words
 from coding_assistant.cli.screen import Screen, Span
-from coding_assistant.contract import AssistantCalls, ModelView
+from coding_assistant.contract import AssistantCalls
 from coding_assistant.data_directory import DataDirectory
-from coding_assistant.errors import Conflict, DataDirectoryLocked
+from coding_assistant.errors import DataDirectoryLocked
 from coding_assistant.settings import Settings
 
 PATIENCE_SECONDS = 10.0
@@ -45,13 +44,11 @@ def connect(
     *,
     purpose: str,
     screen: Screen,
-    model: str | None = None,
     patience_seconds: float = PATIENCE_SECONDS,
 ) -> Iterator[Connection]:
-    """Give the assistant of the data directory; ``model`` is the one that was asked for by name.
+    """Give the assistant of the data directory.
 
-    Raises ``Conflict`` when a server runs with another model, ``DataDirectoryLocked`` when another
-    command has not finished in time.
+    Raises ``DataDirectoryLocked`` when another command has not finished in time.
     """
     # Loading the assistant takes a third of a second: `version`, `--help` and usage errors do without.
     from coding_assistant.assistant import AsyncAssistant  # noqa: PLC0415
@@ -63,8 +60,6 @@ def connect(
             url = _wait_for_turn(settings, screen, deadline=deadline)
             if url is not None:
                 remote = stack.enter_context(crossing.within(RemoteAssistant(url)))
-                if model is not None:
-                    _require_model(crossing.run(remote.models()), model=model, url=url)
                 yield Connection(remote, crossing)
                 return
             try:
@@ -101,18 +96,3 @@ def _listens(url: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _require_model(models: list[ModelView], *, model: str, url: str) -> None:
-    served = next((each for each in models if each.selected), None)
-    if served is not None and (model == served.name or _is_file(model, served.file)):
-        return
-    answers_with = "another model" if served is None else served.name
-    raise Conflict(
-        f"A server runs at {url}, and it answers with {answers_with}, not with {model}.",
-        hint="Leave out --model to ask that server, or stop it first.",
-    )
-
-
-def _is_file(model: str, file: str | None) -> bool:
-    return file is not None and Path(model).expanduser().absolute() == Path(file)

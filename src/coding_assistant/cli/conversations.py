@@ -174,6 +174,15 @@ def delete(
     output.line(f"Deleted {short}  {found.title}")
     if not permanently:
         output.line(Span(f"Undo: coding-assistant conversations restore {short}", "dim"))
+    _say_what_remains(output)
+
+
+def _say_what_remains(output: Screen) -> None:
+    # Loading the parts takes a third of a second that `--help` does not need.
+    from coding_assistant.assistant import remains_elsewhere  # noqa: PLC0415
+
+    if remains := remains_elsewhere(read_settings()):
+        output.line(Span(remains, "yellow"))
 
 
 @conversations.command()

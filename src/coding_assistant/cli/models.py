@@ -1,46 +1,56 @@
 """``models``: which there are, what they need, how to get them, and whether they work."""
 
 import time
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, asynccontextmanager, closing
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, closing, suppress
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from coding_assistant.cli.bridge import Interrupt, bridge
+from coding_assistant.cli.memory import memory_rows
+from coding_assistant.cli.model_entries import add, remove
 from coding_assistant.cli.options import JsonOption, read_settings
 from coding_assistant.cli.progress import progress_line
 from coding_assistant.cli.rendering import duration
 from coding_assistant.cli.screen import Screen, Span, standard_error, standard_output
-from coding_assistant.cli.weights import described, pull, starter_notice
+from coding_assistant.cli.weights import described, pull, stand_in_notice
 from coding_assistant.data_directory import DataDirectory
 from coding_assistant.domain import (
     EngineEvent,
+    EngineInfo,
     GenerationEnded,
     GenerationRequest,
     MemoryPlan,
     Message,
     ModelSpec,
     PromptRead,
+    ReasoningPiece,
     Role,
     TextPiece,
 )
-from coding_assistant.errors import EngineFailed
+from coding_assistant.errors import CodingAssistantError, EngineFailed
 from coding_assistant.inference.catalog import Catalog
-from coding_assistant.inference.gguf import GgufHeader
-from coding_assistant.inference.memory import plan_memory, size_in_words
+from coding_assistant.inference.found_models import FoundModel
+from coding_assistant.inference.gguf import GgufHeader, Glimpse, glimpse
+from coding_assistant.inference.memory import size_in_words
+from coding_assistant.inference.model_kinds import ModelKind
 from coding_assistant.protocols import Engine
 from coding_assistant.settings import Settings
 
-models = typer.Typer(help="List, show, pull, check.", no_args_is_help=True)
+models = typer.Typer(help="List, show, pull, check, add, remove.", no_args_is_help=True)
 
 NameArgument = Annotated[
-    str, typer.Argument(metavar="NAME", help="A model of the catalog, or a path to a .gguf file.")
+    str, typer.Argument(metavar="NAME", help="A model that `models list` names, or a path to a .gguf file.")
 ]
 OptionalNameArgument = Annotated[
     str | None, typer.Argument(metavar="NAME", help="A model of the catalog. Default: the chosen one.")
 ]
+
+MOST_GLIMPSES = 300
+"""Of so many files the beginning is read for the list, a millisecond each."""
 
 CHECK_QUESTION = "What is 2+2?"
 CHECK_TOKENS = 64
@@ -51,21 +61,27 @@ def list_models(*, as_json: JsonOption = False) -> None:
     """List the models that can be chosen by name; * marks the one that answers."""
     output = standard_output()
     settings, catalog, chosen = _chosen(None)
-    known = list(catalog.specs)
-    if chosen.name not in [spec.name for spec in known]:
+    known, found = list(catalog.specs), list(_glimpses(catalog))
+    if chosen.name not in [spec.name for spec in known] + [model.name for model, _ in found]:
         known.append(chosen)
     if as_json:
-        output.json([_as_json(catalog, spec, chosen) for spec in known])
+        output.json(
+            [
+                *(_as_json(catalog, spec, chosen) for spec in known),
+                *(_found_as_json(model, seen, chosen) for model, seen in found),
+            ]
+        )
         return
     rows = [("", "name", "size", "context", "here", "title")]
     for spec in known:
-        here = "yes" if catalog.file_of(spec) else "no"
+        here = _here(catalog, spec)
         size = size_in_words(spec.size_bytes) if spec.size_bytes else "?"
         mark = "*" if spec.name == chosen.name else ""
         rows.append((mark, spec.name, size, f"{spec.context_length:,}", here, spec.title))
     output.table(rows)
+    _show_found(output, found, chosen, catalog.found.complaints)
     output.line()
-    notice = starter_notice(chosen, settings)
+    notice = stand_in_notice(chosen, settings)
     if notice:
         output.line(Span(notice, "dim"))
     output.line(Span(f"Weights lie in {settings.models}. MODEL_NAME or --model chooses another one.", "dim"))
@@ -77,7 +93,7 @@ def show(name: NameArgument, *, as_json: JsonOption = False) -> None:
     output = standard_output()
     settings, catalog, chosen = _chosen(name)
     header = catalog.header_of(chosen) if catalog.file_of(chosen) else None
-    plan = _memory_plan(header, chosen, settings) if header else None
+    plan = _memory_plan(catalog, chosen, settings) if header else None
     if as_json:
         facts = (
             {key: value for key, value in asdict(header).items() if key != "chat_template"}
@@ -90,7 +106,9 @@ def show(name: NameArgument, *, as_json: JsonOption = False) -> None:
     output.table(_spec_rows(catalog, chosen))
     if header and plan:
         output.line()
-        output.table([*_header_rows(header), *_memory_rows(plan)])
+        output.table([*_header_rows(header), *memory_rows(plan, settings)])
+    if chosen.notice:
+        output.line(Span(chosen.notice, "yellow"))
 
 
 @models.command("pull")
@@ -100,6 +118,9 @@ def pull_model(
     """Download a model's weights and check them; a broken download goes on where it stopped."""
     side = standard_error()
     _, catalog, chosen = _chosen(name)
+    if chosen.address:
+        side.line(f"{chosen.name} runs at {chosen.address}: there is nothing to download.")
+        return
     file = catalog.file_of(chosen)
     if file is not None:
         side.line(f"{chosen.name} is here already: {file}")
@@ -112,10 +133,18 @@ def check(name: OptionalNameArgument = None) -> None:
     """Recognise a model's file, load it and ask it what 2+2 is."""
     output, side = standard_output(), standard_error()
     settings, catalog, chosen = _chosen(name)
+    if chosen.address:
+        output.table([("runs at", chosen.address)])
+        if chosen.notice:
+            side.line(Span(chosen.notice, "yellow"))
+        output.line()
+        _ask_it(settings, catalog, chosen, output=output, side=side)
+        return
     file = catalog.require_file(chosen)
     header = catalog.header_of(chosen)
-    plan = _memory_plan(header, chosen, settings)
-    output.table([("found", str(file)), *_header_rows(header), *_memory_rows(plan)])
+    plan = _memory_plan(catalog, chosen, settings)
+    rows = memory_rows(plan, settings) if plan else ()
+    output.table([("found", str(file)), *_header_rows(header), *rows])
     output.line()
     _ask_it(settings, catalog, chosen, output=output, side=side)
 
@@ -127,6 +156,75 @@ def _chosen(name: str | None) -> tuple[Settings, Catalog, ModelSpec]:
     settings = read_settings(model_name=name)
     catalog = open_catalog(settings)
     return settings, catalog, chosen_model(catalog, settings)
+
+
+models.command()(add)
+models.command()(remove)
+
+
+# --- What other programs have ---------------------------------------------------------------------
+
+
+def _glimpses(catalog: Catalog) -> Iterator[tuple[FoundModel, Glimpse | None]]:
+    """Yield what other programs have, with the first keys of the files; None for a file that is broken."""
+    for number, model in enumerate(catalog.found.models):
+        seen = None
+        if number < MOST_GLIMPSES:
+            with suppress(CodingAssistantError):
+                seen = glimpse(model.path)
+        yield model, seen
+
+
+def _show_found(
+    output: Screen,
+    found: Sequence[tuple[FoundModel, Glimpse | None]],
+    chosen: ModelSpec,
+    complaints: Sequence[str],
+) -> None:
+    """Show the models that can answer; the others, and stores that cannot be read, are a line."""
+    rows: list[tuple[str, ...]] = []
+    others: Counter[str] = Counter()
+    for model, seen in found:
+        if seen is None or seen.kind is not ModelKind.CHAT:
+            others["broken or unreadable file" if seen is None else seen.kind] += 1
+            continue
+        mark = "*" if model.name == chosen.name else ""
+        context = f"{seen.context_length:,}" if seen.context_length else "?"
+        rows.append((mark, model.name, size_in_words(model.size_bytes), context, seen.architecture))
+    if rows:
+        output.line()
+        output.line("Of other programs, used where they lie:")
+        output.table([("", "name", "size", "trained context", "architecture"), *rows])
+    if others:
+        output.line()
+        listed = ", ".join(f"{kind} ({number:,})" for kind, number in sorted(others.items()))
+        output.line(Span(f"They also have what cannot answer: {listed}.", "dim"))
+    for complaint in complaints:
+        output.line(Span(f"Not listed: {complaint}", "yellow"))
+
+
+def _found_as_json(model: FoundModel, seen: Glimpse | None, chosen: ModelSpec) -> dict[str, object]:
+    return {
+        "name": model.name,
+        "file": str(model.path),
+        "size_bytes": model.size_bytes,
+        "sha256": model.sha256,
+        "program": model.store.program,
+        "kind": seen.kind if seen else None,
+        "architecture": seen.architecture if seen else None,
+        "trained_context_length": seen.context_length or None if seen else None,
+        "installed": True,
+        "selected": model.name == chosen.name,
+    }
+
+
+def _here(catalog: Catalog, spec: ModelSpec) -> str:
+    """Say whether the weights of a catalog's model are here, and with which other program they lie."""
+    file = catalog.file_of(spec)
+    if file is None:
+        return "elsewhere" if spec.address else "no"
+    found = catalog.found.at(file)
+    return f"in {found.store.program}" if found else "yes"
 
 
 # --- What is known --------------------------------------------------------------------------------
@@ -148,6 +246,9 @@ def _spec_rows(catalog: Catalog, spec: ModelSpec) -> Iterator[tuple[str, str]]:
     yield "name", spec.name
     yield "title", spec.title or "-"
     yield "licence", spec.licence or "not stated"
+    if spec.address:
+        yield "runs at", spec.address
+        return
     yield "file", str(file) if file else f"not here; looked for as {spec.filename}"
     yield "download", described(spec) if spec.origins else "nowhere known"
     yield "sha256", spec.sha256 or "-"
@@ -158,12 +259,14 @@ def _spec_rows(catalog: Catalog, spec: ModelSpec) -> Iterator[tuple[str, str]]:
     yield "threads", str(spec.n_threads or "one for each core")
     yield "GPU layers", str(spec.n_gpu_layers)
     yield "prompt format", spec.prompt_format
+    yield "thinking", spec.thinking
     yield "stop tokens", " ".join(spec.stop_tokens) or "-"
     yield "system prompt", spec.system_prompt or "the assistant's own"
 
 
 def _header_rows(header: GgufHeader) -> Iterator[tuple[str, str]]:
     yield "size", size_in_words(header.file_bytes)
+    yield "kind", header.kind
     yield "architecture", header.architecture
     yield "parameters", f"{header.parameters / 1e9:.2f} billion"
     yield "quantisation", header.quantisation
@@ -172,23 +275,10 @@ def _header_rows(header: GgufHeader) -> Iterator[tuple[str, str]]:
     yield "vocabulary", f"{header.vocabulary_size:,} tokens"
 
 
-def _memory_rows(plan: MemoryPlan) -> Iterator[tuple[str, str]]:
-    parts = (
-        f"{size_in_words(plan.weights)} weights, {size_in_words(plan.kv_cache)} context,"
-        f" {size_in_words(plan.compute)} computing"
-    )
-    fits = "fits" if plan.fits else "does not fit"
-    yield "memory", f"{size_in_words(plan.needed)}: {parts}"
-    yield "", f"{fits}: {size_in_words(plan.available)} are available"
+def _memory_plan(catalog: Catalog, spec: ModelSpec, settings: Settings) -> MemoryPlan | None:
+    from coding_assistant.assistant import memory_plan  # noqa: PLC0415  -- as in _chosen
 
-
-def _memory_plan(header: GgufHeader, spec: ModelSpec, settings: Settings) -> MemoryPlan:
-    return plan_memory(
-        header,
-        context_tokens=spec.context_length,
-        slots=settings.slots,
-        batch_tokens=settings.batch_tokens,
-    )
+    return memory_plan(spec, catalog, settings)
 
 
 # --- Whether it works -----------------------------------------------------------------------------
@@ -202,28 +292,43 @@ def _ask_it(settings: Settings, catalog: Catalog, spec: ModelSpec, *, output: Sc
     with bridge() as crossing, crossing.within(_closing(engine)), progress_line(side) as bar:
         bar.show(f"Loading {spec.name}")
         began = time.monotonic()
-        crossing.run(engine.load())
+        info = crossing.run(engine.load())
         loaded = time.monotonic() - began
+        if info.notice:
+            bar.clear()
+            side.line(Span(info.notice, "yellow"))
         output.line(Span(CHECK_QUESTION, "bold"))
         with closing(crossing.events(_answer(engine, spec))) as events:
-            ended = None
+            ended, thought, said = None, False, False
             for event in events:
                 match event:
                     case Interrupt():
                         raise KeyboardInterrupt
                     case PromptRead(done=done, total=total):
                         bar.show("Reading", done=done, total=total)
+                    case ReasoningPiece(text=text):
+                        thought = True
+                        bar.show("Thinking")
                     case TextPiece(text=text):
+                        said = True
                         bar.clear()
                         output.write(text)
                     case GenerationEnded():
                         ended = event
     if ended is None:
         raise EngineFailed("The model ended without an answer.", hint="Try another model.")
+    if thought and not said:
+        output.write(f"(It thinks, and was not done after {ended.written_tokens:,} tokens.)")
     speed = ended.written_tokens / ended.writing_seconds if ended.writing_seconds else 0.0
     output.line()
     output.line()
-    output.line(Span(f"loaded in {duration(loaded)} · {speed:.0f} tokens/s", "dim"))
+    output.line(Span(f"loaded in {duration(loaded)} {_by(info)} · {speed:.0f} tokens/s", "dim"))
+
+
+def _by(info: EngineInfo) -> str:
+    """Return what runs the model, and where, as the end of "loaded"."""
+    where = f", {info.offloaded_layers} of {info.layers} layers on a GPU" if info.offloaded_layers else ""
+    return f"by {info.program or 'a server elsewhere'} {info.program_version}{where}".strip()
 
 
 @asynccontextmanager
@@ -235,14 +340,15 @@ async def _closing(engine: Engine) -> AsyncGenerator[None, None]:
 
 
 async def _answer(engine: Engine, spec: ModelSpec) -> AsyncGenerator[EngineEvent, None]:
-    prompt = await engine.encode([Message(Role.USER, CHECK_QUESTION)])
+    messages = (Message(Role.USER, CHECK_QUESTION),)
     request = GenerationRequest(
-        tokens=prompt,
+        tokens=await engine.encode(messages),
         slot=0,
         max_tokens=CHECK_TOKENS,
         temperature=0.0,
         top_p=1.0,
         stop=spec.stop_tokens,
+        messages=messages,
     )
     async with aclosing(engine.generate(request)) as events:
         async for event in events:

@@ -52,6 +52,17 @@ def read_settings(**flags: object) -> Settings:
     return load_settings(os.environ, flags)
 
 
+def named_model(model: str | None) -> str | None:
+    """Return a model as it was named, a path in full: a server has another working directory."""
+    if model is None or not {"/", "\\"}.intersection(model):
+        return model
+    try:
+        file = Path(model).expanduser().absolute()
+        return str(file) if file.is_file() else model
+    except (OSError, RuntimeError):  # a name that is too long, or ~ of nobody: refused where it is used
+        return model
+
+
 def repository_root(folder: Path) -> Path:
     """Return the repository that a folder lies in; a folder in no repository stands for itself."""
     for candidate in (folder, *folder.parents):

@@ -15,6 +15,7 @@ from coding_assistant.contract import (
     CitationView,
     HitView,
     MessageView,
+    ModelView,
     QueryResponse,
     ReceiptView,
     SourceView,
@@ -22,6 +23,7 @@ from coding_assistant.contract import (
 )
 from coding_assistant.data_directory import Holder
 from coding_assistant.domain import CitationState, Finish
+from coding_assistant.inference.memory import size_in_words
 
 SHORT_ID = 8
 """Hexadecimal digits of an id that are shown: enough to be unique among a person's conversations."""
@@ -149,6 +151,21 @@ def _timing_parts(timings: TimingsView) -> Iterator[str]:
         yield f"{timings.written_tokens / timings.writing:.0f} tokens/s"
 
 
+def memory_note(model: ModelView) -> str:
+    """Return whether a model is in memory, and how much of it it takes."""
+    if model.loading:
+        return "is being loaded"
+    if not model.loaded:
+        return ""
+    return f"loaded, {size_in_words(model.memory_bytes)}" if model.memory_bytes else "loaded"
+
+
+def cold_lines(receipt: ReceiptView) -> Iterator[Line]:
+    """Yield why the conversation had to be read again, if it had."""
+    if receipt.cold:
+        yield [Span(f"read from its beginning: {receipt.cold}", "dim")]
+
+
 def dropped_lines(receipt: ReceiptView) -> Iterator[Line]:
     """Yield what was left out of the prompt: one line each, for nothing is cut silently."""
     for part in receipt.dropped:
@@ -164,6 +181,8 @@ def receipt_lines(receipt: ReceiptView) -> Iterator[Line]:
     yield [Span(f"  {receipt.used:>7,}  in all{_split(receipt)}")]
     if receipt.freshness:
         yield [Span(f"  index: {receipt.freshness}")]
+    for line in cold_lines(receipt):
+        yield [Span("  "), *line]
     for line in dropped_lines(receipt):
         yield [Span("  "), *line]
 

@@ -12,6 +12,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from coding_assistant.cli.memory import say_plan
 from coding_assistant.cli.progress import BAR_CELLS
 from coding_assistant.cli.screen import Screen, Span
 from coding_assistant.domain import ModelSpec
@@ -30,7 +31,12 @@ from coding_assistant.inference.origins import describe
 from coding_assistant.settings import Settings
 
 
-def ensure_model(settings: Settings, screen: Screen, *, pulls_unasked: bool) -> None:
+def ensure_model(
+    settings: Settings,
+    screen: Screen,
+    *,
+    pulls_unasked: bool,
+) -> None:
     """Return at once if there is a model to answer with; otherwise get it, or offer to.
 
     Raises ``ModelMissing`` where nobody can be asked, or the answer is no.
@@ -40,12 +46,18 @@ def ensure_model(settings: Settings, screen: Screen, *, pulls_unasked: bool) -> 
 
     catalog = open_catalog(settings)
     spec = chosen_model(catalog, settings)
+    if spec.address:
+        if spec.notice:  # on a terminal or not: whoever asks has to know where it goes
+            screen.line(Span(spec.notice, "yellow"))
+        return
     if catalog.file_of(spec) is not None:
-        _say_which(screen, spec, settings)
+        _say_which(screen, catalog, spec, settings)
+        say_plan(screen, catalog, spec, settings)
         return
     if spec.origins and (pulls_unasked or _agreed(screen, spec)):
         pull(catalog, spec, screen)
-        _say_which(screen, spec, settings)
+        _say_which(screen, catalog, spec, settings)
+        say_plan(screen, catalog, spec, settings)
         return
     catalog.require_file(spec)
 
@@ -88,20 +100,26 @@ def described(spec: ModelSpec) -> str:
     return f"{size} from {' or '.join(map(describe, spec.origins))}"
 
 
-def starter_notice(spec: ModelSpec, settings: Settings) -> str:
-    """Return what to say where the starter model stands in for the default one; empty where it does not."""
-    if settings.model_name is not None or spec.name != STARTER_MODEL:
+def stand_in_notice(spec: ModelSpec, settings: Settings) -> str:
+    """Return what to say where another model stands in for the default one; empty where none does."""
+    if settings.model_name is not None or spec.address or spec.name == DEFAULT_MODEL:
         return ""
-    return (
-        f"{STARTER_MODEL} answers, since {DEFAULT_MODEL}, the default, is not here."
-        f" To get it: coding-assistant models pull {DEFAULT_MODEL}"
-    )
+    reason = f"since {DEFAULT_MODEL}, the default, is not here"
+    if spec.name != STARTER_MODEL:
+        reason = f"since neither {DEFAULT_MODEL}, the default, nor {STARTER_MODEL}, the starter, is here"
+    return f"{spec.name} answers, {reason}. To get the default: coding-assistant models pull {DEFAULT_MODEL}"
 
 
-def _say_which(screen: Screen, spec: ModelSpec, settings: Settings) -> None:
-    notice = starter_notice(spec, settings)
-    if notice and screen.is_terminal:
+def _say_which(screen: Screen, catalog: Catalog, spec: ModelSpec, settings: Settings) -> None:
+    if not screen.is_terminal:
+        return
+    notice = stand_in_notice(spec, settings)
+    if notice:
         screen.line(Span(notice, "dim"))
+    file = catalog.file_of(spec)
+    found = catalog.found.at(file) if file else None
+    if found:
+        screen.line(Span(f"The weights of {spec.name} are {found.store.program}'s: {file}", "dim"))
 
 
 def _agreed(screen: Screen, spec: ModelSpec) -> bool:

@@ -48,7 +48,19 @@ class AssistantCalls(Protocol):
         ...
 
     async def models(self) -> list[ModelView]:
-        """Return the catalog."""
+        """Return the catalog, and what else is used; which of it is loaded."""
+        ...
+
+    async def model(self, name: str) -> ModelView:
+        """Return one model, by its name in the catalog or a path; ``ModelUnknown`` with a suggestion."""
+        ...
+
+    async def load_model(self, name: str) -> ModelView:
+        """Have a model ready for the next question, and return once it is; what nobody uses makes way."""
+        ...
+
+    async def unload_model(self, name: str) -> ModelView:
+        """Give a model's memory back, what it has read saved; ``EngineBusy`` while it answers."""
         ...
 
     async def conversations(
@@ -84,7 +96,7 @@ class AssistantCalls(Protocol):
         ...
 
     async def change_conversation(self, conversation_id: str, patch: ConversationPatch) -> ConversationView:
-        """Rename, pin or archive."""
+        """Rename, pin, archive, or choose the model to go on with."""
         ...
 
     async def delete_conversation(self, conversation_id: str, *, permanently: bool = False) -> None:

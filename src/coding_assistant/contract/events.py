@@ -62,6 +62,31 @@ class LoadingEvent(Response):
     model: str
 
 
+class LoadedEvent(Response):
+    """The model is loaded."""
+
+    model: str
+    program: str = Field(
+        description="What runs it: `bundled`, `native`, `path` or `named`; empty where it runs elsewhere."
+    )
+    program_version: str
+    layers: int
+    offloaded_layers: int = Field(description="How many layers are on a GPU, as the engine reports it.")
+    notice: str = Field(description="What its user is to know of the load; empty when all is as asked for.")
+
+    @classmethod
+    def of(cls, info: domain.EngineInfo) -> Self:
+        """Return what is told of a load."""
+        return cls(
+            model=info.model,
+            program=info.program,
+            program_version=info.program_version,
+            layers=info.layers,
+            offloaded_layers=info.offloaded_layers,
+            notice=info.notice,
+        )
+
+
 class ReadingEvent(Response):
     """The model reads the prompt."""
 
@@ -69,6 +94,12 @@ class ReadingEvent(Response):
     total: int
     cached: int
     remaining_seconds: float | None
+
+
+class ReasoningEvent(Response):
+    """A piece of what the model thinks before it answers: no part of the answer, and kept nowhere."""
+
+    text: str
 
 
 class TextEvent(Response):
@@ -99,7 +130,9 @@ EventData: TypeAlias = (
     | WaitingEvent
     | CompactedEvent
     | LoadingEvent
+    | LoadedEvent
     | ReadingEvent
+    | ReasoningEvent
     | TextEvent
     | CitationEvent
     | QueryResponse
@@ -113,7 +146,9 @@ EVENT_TYPES: dict[str, type[EventData]] = {
     "waiting": WaitingEvent,
     "compacted": CompactedEvent,
     "loading": LoadingEvent,
+    "loaded": LoadedEvent,
     "reading": ReadingEvent,
+    "reasoning": ReasoningEvent,
     "text": TextEvent,
     "citation": CitationEvent,
     "finished": QueryResponse,
@@ -141,7 +176,7 @@ class StreamEvent(Response):
         return isinstance(self.data, QueryResponse | ErrorEvent)
 
 
-def event_data(  # noqa: C901, PLR0911  -- one return a kind of event, and the type checker knows them all
+def event_data(  # noqa: C901, PLR0911, PLR0912  -- one return a kind of event, and the type checker knows them all
     event: domain.AnswerEvent,
 ) -> EventData:
     """Return what an answer's event is on the wire."""
@@ -164,14 +199,18 @@ def event_data(  # noqa: C901, PLR0911  -- one return a kind of event, and the t
             return CompactedEvent(last_turn=summary.last_turn, origin=summary.origin, text=summary.text)
         case domain.ModelLoading(model=model):
             return LoadingEvent(model=model)
+        case domain.ModelLoaded(info=info):
+            return LoadedEvent.of(info)
         case domain.Reading(done=done, total=total, cached=cached, remaining_seconds=remaining):
             return ReadingEvent(done=done, total=total, cached=cached, remaining_seconds=remaining)
+        case domain.ReasoningDelta(text=text):
+            return ReasoningEvent(text=text)
         case domain.TextDelta(text=text):
             return TextEvent(text=text)
         case domain.CitationFound(citation=citation):
             return CitationEvent(citation=CitationView.of(citation))
-        case domain.AnswerFinished(session_id=session_id, turn=turn):
-            return QueryResponse.of(session_id, turn)
+        case domain.AnswerFinished(session_id=session_id, turn=turn, reasoning=reasoning):
+            return QueryResponse.of(session_id, turn, reasoning=reasoning)
         case domain.AnswerFailed(code=code, message=message, hint=hint, retry_after_seconds=seconds):
             return ErrorEvent(code=code, detail=message, hint=hint, retry_after_seconds=seconds)
         case _:

@@ -15,6 +15,9 @@ MAX_QUERY_CHARACTERS = 2_000
 
 MAX_NAME_CHARACTERS = 200
 
+MAX_MODEL_CHARACTERS = 4_096
+"""Of a model's name, which may be a path."""
+
 MAX_KEY_CHARACTERS = 255
 """Of an ``Idempotency-Key``: what the database keeps."""
 
@@ -56,9 +59,16 @@ def _name(text: str) -> str:
     return normalise_text(text, what="name", limit=MAX_NAME_CHARACTERS)
 
 
+def _model(text: str) -> str:
+    """Return the name as it was given, for the letters of a path must stay as they are."""
+    normalise_text(text, what="model's name", limit=MAX_MODEL_CHARACTERS)
+    return text
+
+
 Question: TypeAlias = Annotated[str, AfterValidator(_question)]
 SearchQuery: TypeAlias = Annotated[str, AfterValidator(normalise_query)]
 Name: TypeAlias = Annotated[str, AfterValidator(_name)]
+ModelName: TypeAlias = Annotated[str, AfterValidator(_model)]
 IdempotencyKey: TypeAlias = Annotated[str, Field(pattern=rf"^[\x21-\x7e]{{1,{MAX_KEY_CHARACTERS}}}$")]
 Identifier: TypeAlias = Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
 
@@ -80,6 +90,11 @@ class QueryRequest(Request):
     project: Name | None = Field(
         default=None, description="A project's id or name; none takes the conversation's or the default one."
     )
+    model: ModelName | None = Field(
+        default=None,
+        description="A model of the catalog or a path to a .gguf file, with which the conversation then goes"
+        " on; none takes the conversation's, or else the settings'.",
+    )
     stream: bool = Field(default=False, description="Answer with server-sent events.")
     max_tokens: int | None = Field(default=None, ge=1, le=32_768, description="At most so long an answer.")
     temperature: float | None = Field(default=None, ge=0.0, le=2.0)
@@ -96,6 +111,9 @@ class PrefetchRequest(Request):
     project: Name | None = Field(
         default=None, description="A project's id or name; none takes the conversation's or the default one."
     )
+    model: ModelName | None = Field(
+        default=None, description="The model that will be asked, named as in a question; it is not kept."
+    )
 
 
 class ProjectRequest(Request):
@@ -110,6 +128,10 @@ class ConversationPatch(Request):
     title: Name | None = None
     pinned: bool | None = None
     archived: bool | None = None
+    model: ModelName | None = Field(
+        default=None,
+        description="The model to go on with: a name of the catalog or a path; null: the settings' again.",
+    )
 
 
 class SessionClearRequest(Request):

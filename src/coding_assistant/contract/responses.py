@@ -23,6 +23,11 @@ class QueryResponse(Response):
     """An answer with its citations and its receipt."""
 
     response: str
+    reasoning: str = Field(
+        default="",
+        description="What the model thought before it answered, while the answer is fresh. It is kept"
+        " nowhere: an answer that is asked for again comes without.",
+    )
     session_id: str
     conversation_id: str
     message_id: str
@@ -38,13 +43,14 @@ class QueryResponse(Response):
     created_at: datetime
 
     @classmethod
-    def of(cls, session_id: str, turn: domain.Turn) -> "QueryResponse":
+    def of(cls, session_id: str, turn: domain.Turn, *, reasoning: str = "") -> "QueryResponse":
         """View a turn that has its answer."""
         answer = turn.answer
         if answer is None:
             raise ValueError(f"turn {turn.id} has no answer yet")
         return cls(
             response=answer.text,
+            reasoning=reasoning,
             session_id=session_id,
             conversation_id=turn.conversation_id,
             message_id=answer_message_id(turn.id),
@@ -143,6 +149,9 @@ class HistoryClearedResponse(Response):
 
     cleared_conversations: int
     cleared_messages: int
+    remains: str = Field(
+        default="", description="What a server elsewhere, which ran the model, may keep; empty: nothing does."
+    )
 
 
 class SessionView(Response):
@@ -179,6 +188,9 @@ class ConversationView(Response):
     deleted_at: datetime | None = Field(
         default=None, description="Null but in the trash, where it can be restored for 30 days."
     )
+    model: str | None = Field(
+        default=None, description="The model that was chosen for it; null: the one that the settings name."
+    )
 
     @classmethod
     def of(cls, conversation: domain.Conversation) -> "ConversationView":
@@ -194,6 +206,7 @@ class ConversationView(Response):
             archived=conversation.archived,
             message_count=2 * conversation.turn_count,
             deleted_at=conversation.deleted_at,
+            model=conversation.model,
         )
 
 
@@ -304,35 +317,87 @@ class IndexReport(Response):
         )
 
 
+class MemoryPlanView(Response):
+    """What a model needs of this machine's memory, in bytes, and what there is of it."""
+
+    needed: int
+    weights: int
+    kv_cache: int
+    compute: int
+    available: int = Field(description="Before the load, of the machine or of the control group.")
+    fits: bool
+    bound: domain.Bound = Field(description="How sure kv_cache is.")
+    slots: int
+    context_tokens: int = Field(description="Of each slot.")
+    reduction: str = Field(description="Why the context is shorter than was asked for; empty: it is not.")
+
+    @classmethod
+    def of(cls, plan: domain.MemoryPlan) -> "MemoryPlanView":
+        """View a plan."""
+        return cls(
+            needed=plan.needed,
+            weights=plan.weights,
+            kv_cache=plan.kv_cache,
+            compute=plan.compute,
+            available=plan.available,
+            fits=plan.fits,
+            bound=plan.bound,
+            slots=plan.slots,
+            context_tokens=plan.context_tokens,
+            reduction=plan.reduction,
+        )
+
+
 class ModelView(Response):
-    """A model of the catalog, and whether its file is here."""
+    """A model, whether its file is here, and where it stands in memory."""
 
     name: str
     title: str
     file: str | None
     installed: bool
-    selected: bool
+    selected: bool = Field(description="Whether it answers where no other one is named.")
     loaded: bool
+    loading: bool
+    memory_bytes: int | None = Field(
+        description="What its process holds now; null for one that runs elsewhere, or is not loaded."
+    )
+    memory: MemoryPlanView | None = Field(
+        default=None,
+        description="What it was loaded by, or would be loaded by now; null where its file is not here.",
+    )
+    last_used: datetime | None = Field(description="When a person used it; null: not since the start.")
+    notice: str = Field(description="What is to be said of its last load; empty when all is as asked for.")
+    address: str = Field(
+        description="The server elsewhere that runs it and gets questions and code; empty: they stay here."
+    )
     size_bytes: int | None
     context_length: int
     max_tokens: int
     temperature: float
     top_p: float
     n_threads: int | None
-    n_gpu_layers: int
+    n_gpu_layers: domain.GpuLayers
     prompt_format: str
     licence: str
 
     @classmethod
-    def of(cls, spec: domain.ModelSpec, file: Path | None, *, selected: bool, loaded: bool) -> "ModelView":
-        """View a model of the catalog; ``file`` is where its weights are."""
+    def of(
+        cls, spec: domain.ModelSpec, file: Path | None, *, selected: bool, residence: domain.Residence
+    ) -> "ModelView":
+        """View a model; ``file`` is where its weights are, and the residence's plan what it takes."""
         return cls(
             name=spec.name,
             title=spec.title,
             file=str(file) if file else None,
             installed=file is not None,
             selected=selected,
-            loaded=loaded,
+            loaded=residence.is_loaded,
+            loading=residence.is_loading,
+            memory_bytes=residence.memory_bytes,
+            memory=None if residence.plan is None else MemoryPlanView.of(residence.plan),
+            last_used=residence.last_used_at,
+            notice=residence.notice or spec.notice,
+            address=spec.address,
             size_bytes=spec.size_bytes,
             context_length=spec.context_length,
             max_tokens=spec.max_tokens,

@@ -102,6 +102,9 @@ class ReceiptView(Response):
     cached: int
     new: int
     freshness: str
+    cold: str = Field(
+        default="", description="Why the turns before had to be read again; empty where they had not."
+    )
 
     @classmethod
     def of(cls, receipt: domain.Receipt) -> "ReceiptView":
@@ -118,18 +121,21 @@ class ReceiptView(Response):
             cached=receipt.cached,
             new=receipt.new,
             freshness=receipt.freshness,
+            cold=receipt.cold,
         )
 
 
 class ForecastView(Response):
     """What the next question finds, in tokens."""
 
+    model: str = Field(description="The model that it will be asked of.")
     limit: int
     reserved: int
     held: int = Field(description="What the conversation takes before the question.")
     room: int = Field(description="What the question and its sources may take before it is compacted.")
     exact: bool = Field(description="Whether `held` was counted by the model; otherwise it is estimated.")
     cached: int | None = Field(description="How much of it the model has read already; null: not known.")
+    cold: str = Field(description="Why the model has to read all of it; empty where it has not, or may not.")
     compaction_near: bool = Field(description="Whether older turns are about to be summarised.")
 
 

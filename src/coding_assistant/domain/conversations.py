@@ -60,7 +60,10 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What the model read for an answer, in tokens; nothing is left out without a line here."""
+    """What the model read for an answer, in tokens; nothing is left out without a line here.
+
+    ``cold`` says why the turns before had to be read again, as a sentence; it is empty where they had not.
+    """
 
     limit: int
     reserved: int
@@ -69,6 +72,7 @@ class Receipt:
     cached: int = 0
     new: int = 0
     freshness: str = ""
+    cold: str = ""
 
     @property
     def used(self) -> int:
@@ -158,7 +162,9 @@ class Conversation:
     """A conversation about a project, without its turns.
 
     ``primer`` is what the model was told of the project at the conversation's beginning; it never changes, or
-    the whole would have to be read again. ``deleted_at`` is set while a deletion can be undone.
+    the whole would have to be read again. ``model`` is the one that was chosen for it, by a name of the
+    catalog or a path; None: whichever the settings name. ``deleted_at`` is set while a deletion can be
+    undone.
     """
 
     id: str
@@ -172,6 +178,7 @@ class Conversation:
     turn_count: int = 0
     primer: str = ""
     deleted_at: datetime | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from coding_assistant.domain.conversations import Citation, Source, Summary, Turn
+from coding_assistant.domain.models import EngineInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,13 @@ class ModelLoading:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelLoaded:
+    """The engine has started: what runs the model, and what is to be said of that."""
+
+    info: EngineInfo
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """The model reads the prompt; ``remaining_seconds`` is known once it has a speed."""
 
@@ -72,6 +80,13 @@ class Reading:
     total: int
     cached: int
     remaining_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """A piece of what the model thinks before it answers. Kept nowhere."""
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +105,14 @@ class CitationFound:
 
 @dataclass(frozen=True, slots=True)
 class AnswerFinished:
-    """The answer is on disk. The last event of an answer that did not fail."""
+    """The answer is on disk. The last event of an answer that did not fail.
+
+    ``reasoning`` is what the model thought before it: on no disk, and gone with this event.
+    """
 
     session_id: str
     turn: Turn
+    reasoning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +131,10 @@ AnswerEvent: TypeAlias = (
     | SourcesFound
     | Waiting
     | ModelLoading
+    | ModelLoaded
     | Compacted
     | Reading
+    | ReasoningDelta
     | TextDelta
     | CitationFound
     | AnswerFinished

@@ -96,6 +96,12 @@ def update(
         yield from _update(work, None)
 
 
+def count_outdated(index: ProjectIndex, root: Path) -> int:
+    """Return how many files an update would read or remove, as far as their stamps tell; changes nothing."""
+    comparison = _compare(index, walk(open_root(root)), None)
+    return len(comparison.to_read) + len(comparison.removed_files)
+
+
 @dataclass(frozen=True, slots=True)
 class _Work:
     """What an update works on, and how."""

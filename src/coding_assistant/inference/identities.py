@@ -6,10 +6,10 @@ they would not fail, they would make it talk nonsense.
 
 import hashlib
 from dataclasses import astuple
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from coding_assistant.inference.engine_programs import EngineProgram
 from coding_assistant.inference.gguf import GgufHeader, Vocabulary
 from coding_assistant.inference.server_protocol import ServerSettings
 
@@ -33,15 +33,25 @@ def vocabulary_identity(vocabulary: Vocabulary, prompt_format: str) -> str:
     return digest.hexdigest()
 
 
-def snapshot_identity(file: Path, header: GgufHeader, settings: ServerSettings) -> str:
+def snapshot_identity(
+    file: Path, header: GgufHeader, settings: ServerSettings, program: EngineProgram
+) -> str:
     """Return what is the same wherever one process can go on with what another has saved.
 
-    The model's file by its size, header and samples of its weights, the engine's build, and how it is run.
+    The model's file by its size, header and samples of its weights, the program that runs it, and how.
     Reads some megabytes. Raises ``OSError``.
     """
-    how = (_model_identity(file, header), version("xllamacpp"), _CACHE_FORMAT)
+    how = (_model_identity(file, header), *_program_identity(program), _CACHE_FORMAT)
     run = (str(settings.context_tokens), str(settings.gpu_layers))
     return hashlib.blake2b("\0".join((*how, *run)).encode(), digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def _program_identity(program: EngineProgram) -> tuple[str, ...]:
+    """Return what changes with every build: a binary may not know its own version."""
+    if program.file is None:
+        return (program.version,)
+    state = program.file.stat()
+    return (program.version, str(state.st_size), str(state.st_mtime_ns))
 
 
 def _model_identity(file: Path, header: GgufHeader) -> str:

@@ -10,7 +10,7 @@ import uuid
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -31,19 +31,22 @@ from coding_assistant.errors import (
     DataDirectoryUnusable,
     EngineDied,
     EngineUnavailable,
-    InvalidModel,
     InvalidRequest,
 )
-from coding_assistant.inference import gguf, memory, prompt_format
+from coding_assistant.inference import gguf, memory
 from coding_assistant.inference.control_groups import processor_quota
-from coding_assistant.inference.encoding import PromptEncoder, read_traits, structural_names
-from coding_assistant.inference.gguf import GgufHeader, Vocabulary
+from coding_assistant.inference.encoding import PromptEncoder, read_traits
+from coding_assistant.inference.engine_programs import ProgramSearch
+from coding_assistant.inference.gguf import GgufHeader
 from coding_assistant.inference.identities import snapshot_identity, vocabulary_identity
-from coding_assistant.inference.prompt_format import PromptFormat
+from coding_assistant.inference.model_kinds import require_answers
 from coding_assistant.inference.server_client import ServerClient, ServerLost
 from coding_assistant.inference.server_process import ServerProcess
 from coding_assistant.inference.server_protocol import ServerSettings
 from coding_assistant.inference.server_slots import ServerSlots
+from coding_assistant.inference.starting import GpuOptions, ModelStarter, StartedModel
+from coding_assistant.inference.thinking import ThoughtStyle, apart, thought_style
+from coding_assistant.inference.used_format import used_format
 
 MOST_DEATHS: Final = 3
 DEATHS_WITHIN_SECONDS: Final = 300.0
@@ -61,16 +64,20 @@ class EngineOptions:
     """How to run a model.
 
     ``context_tokens`` is what one conversation may hold, prompt and answer together: every one of the
-    ``slots`` has so much, and memory is taken for all of them at once. ``threads`` None: one a physical core.
+    ``slots`` has so much, and memory is taken for all of them at once; ``shrinks`` lets it be less where
+    memory is short. ``threads`` None: one a physical core.
     ``patience_seconds`` is how long the engine may make no progress on anything before it counts as hung.
-    ``snapshot_folder`` is where slots are saved to; without one none is.
+    ``snapshot_folder`` is where slots are saved to; without one none is. ``programs`` says what runs the
+    model and ``gpu`` what of it is on a GPU.
     """
 
     slots: int
     context_tokens: int
+    shrinks: bool = False
     batch_tokens: int = BATCH_TOKENS
     threads: int | None = None
-    gpu_layers: int = 0
+    programs: ProgramSearch = field(default_factory=ProgramSearch)
+    gpu: GpuOptions = field(default_factory=GpuOptions)
     log_file: Path | None = None
     patience_seconds: float = PATIENCE_SECONDS
     snapshot_folder: Path | None = None
@@ -84,6 +91,7 @@ class _Loaded:
     client: ServerClient
     slots: ServerSlots
     encoder: PromptEncoder
+    thoughts: ThoughtStyle | None
     info: EngineInfo
 
     async def end(self) -> None:
@@ -127,6 +135,7 @@ class LlamaEngine:
         self._file = file.absolute()
         self._options = options
         self._loaded: _Loaded | None = None
+        self._starter = ModelStarter(options.programs, options.gpu, options.log_file)
         self._loading = anyio.Lock()
         self._deaths = Deaths()
 
@@ -165,7 +174,7 @@ class LlamaEngine:
         async with self._working() as loaded:
             _require_room(request.tokens, loaded.info)
             sent = replace(request, stop=loaded.encoder.stop_strings(request.stop))
-            async with aclosing(loaded.slots.generate(sent)) as events:
+            async with aclosing(apart(loaded.slots.generate(sent), loaded.thoughts)) as events:
                 async for event in events:
                     yield event
 
@@ -214,6 +223,7 @@ class LlamaEngine:
         """End the process, which frees the memory. A later call loads the model again."""
         async with self._loading:
             self._deaths.forget()
+            self._starter.forget()
             loaded, self._loaded = self._loaded, None
             if loaded is not None:
                 await loaded.end()
@@ -265,34 +275,46 @@ class LlamaEngine:
         options = self._options
         header = await anyio.to_thread.run_sync(gguf.read_header, self._file)
         vocabulary = await anyio.to_thread.run_sync(gguf.read_vocabulary, self._file)
-        known_format = self._known_format(header.chat_template)
-        context_tokens = min(options.context_tokens, header.context_length)
+        require_answers(self._file.name, header.kind, header.architecture, self._spec.prompt_format)
+        prompt_format = await used_format(self._spec, header.chat_template or "", vocabulary)
+        thoughts = thought_style(vocabulary, header.chat_template, prompt_format.cue)
         plan = memory.plan_memory(
-            header, context_tokens=context_tokens, slots=options.slots, batch_tokens=options.batch_tokens
+            header,
+            context_tokens=options.context_tokens,
+            slots=options.slots,
+            batch_tokens=options.batch_tokens,
         )
-        memory.require_fit(plan, context_tokens=context_tokens, slots=options.slots)
+        plan = replace(plan, shrinks=options.shrinks)
         settings = ServerSettings(
             model_file=str(self._file),
             slots=options.slots,
-            context_tokens=context_tokens,
+            context_tokens=plan.context_tokens,
             batch_tokens=options.batch_tokens,
             threads=options.threads or default_threads(),
-            gpu_layers=options.gpu_layers,
+            gpu_layers=0,
             snapshot_folder=str(options.snapshot_folder or ""),
             speculates=self._spec.speculation != "off",
         )
-        snapshots = await anyio.to_thread.run_sync(self._prepare_snapshots, header, settings)
-        process = await ServerProcess.start(settings, log_file=options.log_file)
+        await anyio.to_thread.run_sync(self._make_snapshot_folder)
+        started = await self._starter.start(header, plan, settings)
+        process = started.process
         client = ServerClient(process.url, process.api_key, patience_seconds=options.patience_seconds)
         try:
-            encoder = await _encoder(client, vocabulary, known_format)
+            traits = await read_traits(client, vocabulary, prompt_format)
+            encoder = PromptEncoder(client, prompt_format, traits)
             info = EngineInfo(
                 self.name,
                 await client.context_tokens(),
                 options.slots,
                 run=uuid.uuid4().hex,
                 vocabulary=vocabulary_identity(vocabulary, encoder.format_name),
-                snapshots=snapshots,
+                snapshots=await anyio.to_thread.run_sync(self._snapshot_identity, header, started),
+                program=started.program.kind,
+                program_version=started.program.version,
+                layers=started.offload.layers,
+                offloaded_layers=started.offload.offloaded,
+                notice=" ".join(filter(None, (self._spec.notice, started.notice))),
+                memory=started.memory,
             )
         except ServerLost:
             await client.close()
@@ -300,13 +322,13 @@ class LlamaEngine:
         except BaseException:  # also a cancellation: a process that nobody knows must not live on
             await process.stop()
             raise
-        return _Loaded(process, client, ServerSlots(client), encoder, info)
+        slots = ServerSlots(client, written_out=thoughts.hidden if thoughts else ())
+        return _Loaded(process, client, slots, encoder, thoughts, info)
 
-    def _prepare_snapshots(self, header: GgufHeader, settings: ServerSettings) -> str:
-        """Make the folder and return the identity of the snapshots; nothing of both where there are none."""
+    def _make_snapshot_folder(self) -> None:
         folder = self._options.snapshot_folder
         if folder is None:
-            return ""
+            return
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -314,19 +336,12 @@ class LlamaEngine:
                 f"The folder {folder} for what the model has read cannot be made: {error.strerror}.",
                 hint="Check the permissions of the data directory.",
             ) from error
-        return snapshot_identity(self._file, header, settings)
 
-    def _known_format(self, chat_template: str | None) -> PromptFormat | None:
-        """Return the format that is set, or that the template is recognised as; None for a foreign one."""
-        if self._spec.prompt_format != prompt_format.AUTO:
-            return prompt_format.named_format(self._spec.prompt_format)
-        if not chat_template:
-            families = ", ".join(prompt_format.FAMILIES)
-            raise InvalidModel(
-                f"The file of the model {self.name} has no chat template.",
-                hint=f"Set prompt_format of this model to the family that it was trained as: {families}.",
-            )
-        return prompt_format.recognised_format(chat_template)
+    def _snapshot_identity(self, header: GgufHeader, started: StartedModel) -> str:
+        """Return the identity of the snapshots, empty where there are none."""
+        if self._options.snapshot_folder is None:
+            return ""
+        return snapshot_identity(self._file, header, started.settings, started.program)
 
 
 def _require_room(tokens: Sequence[int], info: EngineInfo) -> None:
@@ -349,15 +364,3 @@ def default_threads(root: Path = Path("/")) -> int:
     quota = processor_quota(root)
     paid = cores if quota is None else max(1, int(quota))
     return min(cores, allowed, paid)
-
-
-async def _encoder(
-    client: ServerClient, vocabulary: Vocabulary, known_format: PromptFormat | None
-) -> PromptEncoder:
-    """Return the encoder for the format, derived from the file's own template where it is a foreign one."""
-    used_format = known_format or prompt_format.derived_format(
-        await client.apply_template(prompt_format.PROBES),
-        await client.apply_template(prompt_format.PROBES[1:]),
-        structural_names(vocabulary),
-    )
-    return PromptEncoder(client, used_format, await read_traits(client, vocabulary, used_format))

@@ -4,59 +4,64 @@ Run as ``python -m coding_assistant.inference.llama_server`` by ``server_process
 know its language. Imports nothing of the product but the two messages, so that it starts fast.
 """
 
-import ctypes
+import json
 import os
-import select
-import signal
 import sys
-from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 import xllamacpp  # type: ignore[import-untyped]  # the wheel carries no types
 
-from coding_assistant.inference.server_protocol import ServerReady, ServerSettings
+from coding_assistant.inference import engine_child
+from coding_assistant.inference.server_protocol import (
+    MOST_GUESSED_TOKENS,
+    SAME_TOKENS,
+    ServerReady,
+    ServerSettings,
+)
 
-_PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
-
-# Out of 1000. When memory runs out, the kernel is to take the engine, which can be started again, and
-# neither the service with its conversations nor the user's editor.
-_OOM_SCORE_ADJUSTMENT: Final = "500"
-
-# Warnings and errors. The next level writes six lines a question; no level up to it writes prompts.
+# Warnings and errors. The next level writes six lines a question, and the one after that also what is put on
+# a GPU; neither writes prompts, and the parent keeps none of it.
 _LOG_LEVEL: Final = 2
+_TELLS_OF_LAYERS: Final = 4
 
 # The parent watches the events of an answer. A comment in between says that an HTTP thread lives, which
 # says nothing of the model.
 _NO_PINGS: Final = -1
 
-# A snapshot is as private as the conversation that it was made of.
-_OWNER_ONLY: Final = 0o077
-
-# So many tokens must have stood in the same order before, and so many that followed them are guessed.
-# Measured with Qwen2.5-Coder 1.5B, in processor time: a function written once more takes two thirds; where
-# code was explained or a short answer given, nothing was guessed. After 8 equal tokens, guesses went wrong
-# there, and a short answer took a tenth longer. The library's own 48 guessed tokens are for GPUs.
-_SAME_TOKENS: Final = 12
-_MOST_GUESSED_TOKENS: Final = 12
+DESCRIBE: Final = "describe"
 
 
 def main() -> None:
-    """Serve until the parent closes standard input or ends."""
+    """Serve until the parent closes standard input or ends; with ``describe`` say what the library can do."""
+    if DESCRIBE in sys.argv[1:]:
+        sys.stdout.write(json.dumps(description()) + "\n")
+        return
     settings = ServerSettings.from_line(sys.stdin.buffer.readline())
-    # The terminal sends Ctrl-C to all of its processes: it stops an answer, and must not take away all that
-    # was read.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _end_with_parent()
+    engine_child.settle_in(settings.niceness)
     announcements = _take_standard_output()
-    _volunteer_for_out_of_memory()
-    _step_back(settings.niceness)
-    os.umask(_OWNER_ONLY)
     server = xllamacpp.Server(parameters(settings))  # returns when the model is loaded
-    os.write(announcements, ServerReady(server.listening_address).to_line())
+    os.write(announcements, ServerReady(server.listening_address, process_id=os.getpid()).to_line())
     sys.stdin.buffer.read()
     # The parent is gone or wants the memory back: destructors would wait for the batch at work.
     os._exit(0)
+
+
+def description() -> dict[str, object]:
+    """Return what the library is compiled with, and the GPUs that it sees."""
+    types = xllamacpp.ggml_backend_dev_type
+    gpus = (types.GGML_BACKEND_DEVICE_TYPE_GPU, types.GGML_BACKEND_DEVICE_TYPE_IGPU)
+    return {
+        "system_info": xllamacpp.get_system_info(),
+        "devices": [
+            {
+                "name": device["name"],
+                "total_bytes": device["memory_total"],
+                "free_bytes": device["memory_free"],
+            }
+            for device in xllamacpp.get_device_info()
+            if device["type"] in gpus
+        ],
+    }
 
 
 def parameters(settings: ServerSettings) -> xllamacpp.CommonParams:
@@ -66,7 +71,13 @@ def parameters(settings: ServerSettings) -> xllamacpp.CommonParams:
     """
     params = xllamacpp.CommonParams()
     params.model.path = settings.model_file
+    # Prompts come in tokens. The file's own template would be run as the model is loaded, and a stranger's
+    # may have no end.
+    params.chat_template = "chatml"
     params.n_gpu_layers = settings.gpu_layers
+    if settings.main_gpu is not None:
+        params.split_mode = xllamacpp.llama_split_mode.LLAMA_SPLIT_MODE_NONE
+        params.main_gpu = settings.main_gpu
     params.cpuparams.n_threads = settings.threads
     params.cpuparams_batch.n_threads = settings.threads
 
@@ -75,8 +86,8 @@ def parameters(settings: ServerSettings) -> xllamacpp.CommonParams:
     params.kv_unified = False  # each slot has its own part: one conversation cannot fill another's
     params.ctx_shift = False  # a full context is an error, not a silent cut
     params.fit_params = False  # the plan was made, and checked against the memory, before
-    params.n_batch = _batch_tokens(settings)
-    params.n_ubatch = _batch_tokens(settings)
+    params.n_batch = settings.safe_batch_tokens
+    params.n_ubatch = settings.safe_batch_tokens
     params.cache_type_k = xllamacpp.ggml_type.GGML_TYPE_F16  # quantised, a CPU reads it a row at a time
     params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F16
     params.cache_prompt = True
@@ -104,22 +115,16 @@ def parameters(settings: ServerSettings) -> xllamacpp.CommonParams:
     params.endpoint_props = False
     params.endpoint_metrics = False
     params.sse_ping_interval = _NO_PINGS
-    params.verbosity = _LOG_LEVEL
+    params.verbosity = _TELLS_OF_LAYERS if settings.gpu_layers else _LOG_LEVEL
     return params
-
-
-def _batch_tokens(settings: ServerSettings) -> int:
-    """Return the size of a batch, with room for what every slot may guess: else all slots' answers fail."""
-    guessed = 1 + _MOST_GUESSED_TOKENS if settings.speculates else 1
-    return max(settings.batch_tokens, settings.slots * guessed)
 
 
 def _speculate(params: xllamacpp.CommonParams) -> None:
     """Guess that what followed the same tokens before, in the prompt or the answer, follows them again."""
     speculative = params.speculative
     speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
-    speculative.ngram_simple.size_n = _SAME_TOKENS
-    speculative.ngram_simple.size_m = _MOST_GUESSED_TOKENS
+    speculative.ngram_simple.size_n = SAME_TOKENS
+    speculative.ngram_simple.size_m = MOST_GUESSED_TOKENS
 
 
 def _take_standard_output() -> int:
@@ -127,30 +132,6 @@ def _take_standard_output() -> int:
     announcements = os.dup(1)
     os.dup2(2, 1)
     return announcements
-
-
-def _end_with_parent() -> None:
-    """Have the kernel end this process when its parent ends, also while the model is loading.
-
-    Elsewhere than on Linux the end of standard input does it, which is seen once the model is loaded.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # It may have ended before that; it never writes a second line, so what can be read is the end.
-    if select.select([sys.stdin], [], [], 0)[0]:
-        os._exit(1)
-
-
-def _volunteer_for_out_of_memory() -> None:
-    # Absent elsewhere than on Linux, and read-only in some containers.
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJUSTMENT, encoding="ascii")
-
-
-def _step_back(niceness: int) -> None:
-    """Let other processes go first. To be called before there are threads: on Linux each has its own."""
-    if hasattr(os, "nice"):
-        os.nice(niceness)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import anyio
 import httpx2
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from coding_assistant.domain import EngineEvent, GenerationRequest, Message
+from coding_assistant.domain import EngineEvent, GenerationRequest
 from coding_assistant.errors import EngineFailed
 from coding_assistant.inference.server_answers import (
     Timings,
@@ -40,10 +40,6 @@ class ServerLost(Exception):
 
 class _Tokens(BaseModel):
     tokens: tuple[int, ...]
-
-
-class _Rendered(BaseModel):
-    prompt: str
 
 
 class _GenerationDefaults(BaseModel):
@@ -137,11 +133,6 @@ class ServerClient:
         body = {"content": text, "parse_special": parse_special, "add_special": add_special}
         return _Tokens.model_validate_json(await self._call("POST", "/tokenize", body)).tokens
 
-    async def apply_template(self, messages: Sequence[Message]) -> str:
-        """Return the messages as the model's own chat template renders them, ready for an answer."""
-        body = {"messages": [{"role": message.role.value, "content": message.text} for message in messages]}
-        return _Rendered.model_validate_json(await self._call("POST", "/apply-template", body)).prompt
-
     async def embed(self, tokens: Sequence[int]) -> bytes:
         """Return the vector of a text's tokens, of length 1, as little-endian float32.
 
@@ -164,8 +155,10 @@ class ServerClient:
         """Return how many slots read or write at this moment."""
         return sum(slot.is_processing for slot in _SLOTS.validate_json(await self._call("GET", "/slots")))
 
-    async def complete(self, request: GenerationRequest) -> AsyncGenerator[EngineEvent, None]:
-        """Continue the prompt; see ``protocols.Engine.generate``.
+    async def complete(
+        self, request: GenerationRequest, *, written_out: Sequence[str] = ()
+    ) -> AsyncGenerator[EngineEvent, None]:
+        """Continue the prompt; see ``protocols.Engine.generate``. ``written_out``: see ``ServerSlots``.
 
         Closing the generator closes the connection. The server notices when it has something to say, and
         else once a second: while it writes within a token, while it reads only after a batch or two. A stop
@@ -173,7 +166,7 @@ class ServerClient:
         written.
         """
         writing = Writing(self.tokenize)
-        async with self._completion(request) as chunks:
+        async with self._completion(request, written_out) as chunks:
             while True:
                 with self._signs.awaited():
                     event = await anext(chunks, None)
@@ -227,7 +220,7 @@ class ServerClient:
 
     @asynccontextmanager
     async def _completion(
-        self, request: GenerationRequest
+        self, request: GenerationRequest, written_out: Sequence[str]
     ) -> AsyncIterator[AsyncIterator[httpx2.ServerSentEvent]]:
         body = {
             "prompt": request.tokens,
@@ -240,6 +233,7 @@ class ServerClient:
             "stream": True,
             "return_progress": True,
             "return_tokens": True,
+            "preserved_tokens": written_out,
         }
         self._require_open()
         try:

@@ -21,7 +21,6 @@ import anyio
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from coding_assistant.child_process import child_environment
 from coding_assistant.errors import (
     CodingAssistantError,
     DataDirectoryUnusable,
@@ -32,10 +31,15 @@ from coding_assistant.errors import (
     NotEnoughMemory,
     SystemLacks,
 )
+from coding_assistant.inference import native_server
+from coding_assistant.inference.engine_programs import BUNDLED_PROGRAM, EngineProgram, engine_environment
+from coding_assistant.inference.gpu import Offload, parse_offload
 from coding_assistant.inference.server_protocol import ServerReady, ServerSettings
 
 # ``-P`` keeps the working directory off the import path; see ``child_environment``.
-SERVER_COMMAND: Final = (sys.executable, "-P", "-m", "coding_assistant.inference.llama_server")
+_MODULE_COMMAND: Final = (sys.executable, "-P", "-m")
+_BUNDLED_MODULE: Final = "coding_assistant.inference.llama_server"
+_BINARY_MODULE: Final = "coding_assistant.inference.native_server"
 
 # How long a thread of the engine spins for the others, in turns of a loop, before it sleeps. With OpenMP's
 # own 300,000, other work on the machine makes them wait for a thread that has no core. Measured with two
@@ -58,13 +62,21 @@ _API_KEY_BYTES: Final = 32
 _MISSING_LIBRARY: Final = re.compile(r"(?P<library>lib[\w+-]+\.so[.\d]*): cannot open shared object file")
 _UNKNOWN_KIND: Final = re.compile(r"unknown (?:model architecture|pre-tokenizer type)\b[^\n]*")
 _NO_MEMORY: Final = re.compile(r"(?:failed|unable) to allocate|bad_alloc|Cannot allocate memory")
+_UNKNOWN_OPTION: Final = re.compile(r"error: invalid argument: (?P<option>\S+)")
 _LOAD_FAILURE: Final = re.compile(r"error loading model: (?P<reason>.+)")
+# Before a message llama.cpp writes when, counted from its start, and how grave it is; not before a message's
+# further lines, nor before what it says as it dies.
+_GRAVITY: Final = re.compile(r"(?:\d+\.\d\d\.\d{3}\.\d{3} )?(?P<level>[EWID]) ")
+_DYING: Final = re.compile(r"assert|abort|terminat|error|exception|fail|cannot|unable", re.IGNORECASE)
+# Long enough for a line that is written already.
+_OFFLOAD_SECONDS: Final = 0.5
 _LIBRARY_PACKAGES: Final = {"libgomp.so.1": "libgomp1", "libstdc++.so.6": "libstdc++6"}
 
 
 class EngineLog:
     """What the child writes to standard error: bounded in a file, and its last lines in memory.
 
+    Only warnings and errors are kept: the rest is chatter, of which one line is remembered, on GPUs.
     Read by a thread, so that the child never waits for an event loop that is busy or gone.
     Raises ``DataDirectoryUnusable`` when the file cannot be opened.
     """
@@ -74,6 +86,9 @@ class EngineLog:
 
     def __init__(self, file: Path | None) -> None:
         self._tail: deque[str] = deque(maxlen=self.TAIL_LINES)
+        self._offload: Offload | None = None
+        self._offload_told = threading.Event()
+        self._is_chatter = False
         target = file or Path(os.devnull)
         try:
             opened = target.open("a", encoding="utf-8")
@@ -91,10 +106,26 @@ class EngineLog:
         self._thread.join(timeout=1.0)
         return "\n".join(self._tail)
 
+    def offload(self) -> Offload | None:
+        """Return what the engine says that it put on GPUs; None if it has said nothing until now."""
+        self._offload_told.wait(_OFFLOAD_SECONDS)
+        return self._offload
+
+    def _is_worth_keeping(self, line: str) -> bool:
+        if gravity := _GRAVITY.match(line):
+            self._is_chatter = gravity["level"] in "ID"
+            return not self._is_chatter
+        return not self._is_chatter or bool(_DYING.search(line))
+
     def _follow(self, read_end: int, file: TextIO) -> None:
         # A full disk costs the log, never the engine.
         with os.fdopen(read_end, encoding="utf-8", errors="replace") as lines, suppress(OSError), file:
             for line in lines:
+                if offload := parse_offload(line):
+                    self._offload = offload
+                    self._offload_told.set()
+                if not self._is_worth_keeping(line):
+                    continue
                 self._tail.append(line.rstrip())
                 with suppress(OSError):
                     if file.tell() > self.MOST_BYTES:
@@ -106,21 +137,24 @@ class EngineLog:
 class ServerProcess:
     """A server that is running, or was. Made by ``start``; ``stop`` leaves nothing behind."""
 
-    def __init__(self, process: Process, log: EngineLog) -> None:
+    def __init__(self, process: Process, log: EngineLog, program: EngineProgram) -> None:
         self._process = process
-        self._log = log
+        self._program = program
+        self.log = log
         self.api_key = secrets.token_hex(_API_KEY_BYTES)
         self.url = ""
+        self._model_pid = process.pid
 
     @classmethod
     async def start(
         cls,
         settings: ServerSettings,
         *,
+        program: EngineProgram = BUNDLED_PROGRAM,
         log_file: Path | None = None,
         start_seconds: float = START_SECONDS,
     ) -> Self:
-        """Start the child and wait until it has loaded the model.
+        """Start the child and wait until the program has loaded the model in it, or in a child of its own.
 
         Raises ``ModelBroken``, ``NotEnoughMemory``, ``SystemLacks``, ``EngineDied`` or ``EngineFailed`` with
         the reason. When it fails or is cancelled, no process is left. To be called in the thread of the
@@ -131,15 +165,15 @@ class ServerProcess:
             # A cancellation in the middle would leave a child that nobody knows.
             with anyio.CancelScope(shield=True):
                 process = await anyio.open_process(
-                    SERVER_COMMAND,
+                    (*_MODULE_COMMAND, _BINARY_MODULE if program.file else _BUNDLED_MODULE),
                     stdin=PIPE,
                     stdout=PIPE,
                     stderr=log.write_end,
-                    env={**_SPINNING, **child_environment(os.environ)},
+                    env={**_SPINNING, **engine_environment(os.environ)},
                 )
         finally:
             os.close(log.write_end)
-        server = cls(process, log)
+        server = cls(process, log, program)
         try:
             await server.hand_over(settings, start_seconds)
         except BaseException:  # also a cancellation: a child that nobody knows must not live on
@@ -149,8 +183,8 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """The child's process id."""
-        return self._process.pid
+        """The process that holds the model: the child, or where a binary runs the model, the child's own."""
+        return self._model_pid
 
     @property
     def is_running(self) -> bool:
@@ -188,10 +222,12 @@ class ServerProcess:
         """Send the settings and the key, and wait for the address."""
         try:
             with anyio.fail_after(start_seconds):
-                await _piped(self._process.stdin).send(replace(settings, api_key=self.api_key).to_line())
+                told = replace(settings, api_key=self.api_key, program_file=str(self._program.file or ""))
+                await _piped(self._process.stdin).send(told.to_line())
                 lines = BufferedByteReceiveStream(_piped(self._process.stdout))
                 line = await lines.receive_until(b"\n", _LONGEST_ANNOUNCEMENT)
-            self.url = ServerReady.from_line(line).url
+            ready = ServerReady.from_line(line)
+            self.url, self._model_pid = ready.url, ready.process_id
         except TimeoutError:
             raise EngineFailed(
                 f"The model was not loaded after {start_seconds:.0f} seconds.",
@@ -203,7 +239,9 @@ class ServerProcess:
             raise EngineFailed("The engine's process announced something that is no address.") from error
 
     def _explain(self, exit_code: int) -> CodingAssistantError:
-        tail = self._log.finished()
+        tail = self.log.finished()
+        if unusable := _explain_program(self._program, exit_code, tail):
+            return unusable
         if missing := _MISSING_LIBRARY.search(tail):
             library = missing["library"]
             package = _LIBRARY_PACKAGES.get(library, library)
@@ -236,6 +274,25 @@ def _piped(stream: _Stream | None) -> _Stream:
     if stream is None:
         raise TypeError("The child was started without pipes.")
     return stream
+
+
+def _explain_program(program: EngineProgram, exit_code: int, tail: str) -> SystemLacks | None:
+    """Return what is wrong with a binary whatever the model; None if it is not that."""
+    if program.file is None:
+        return None
+    if unknown := _UNKNOWN_OPTION.search(tail):
+        fault = f"does not know the option {unknown['option']}: it is older or newer than what is needed here"
+    elif native_server.OPEN_TO_ALL in tail:
+        fault = "would answer anybody on this machine, with the key or without"
+    elif exit_code == -signal.SIGILL:
+        fault = "was built for a processor with more instructions than this one has"
+    else:
+        return None
+    return SystemLacks(
+        f"{program.title[:1].upper()}{program.title[1:]} {fault}.",
+        hint='`coding-assistant engine build` makes one for this machine; llama_server = "bundled" does'
+        " without.",
+    )
 
 
 def _explain_exit(exit_code: int, tail: str) -> CodingAssistantError:

@@ -38,10 +38,12 @@ class ServerSlots:
     """Reads into the slots of one server and writes from them.
 
     Of what a slot holds, the beginning is known: to send a piece that is shorter would cut off the rest.
+    ``written_out`` are control tokens whose names are to stand in the answers.
     """
 
-    def __init__(self, client: ServerClient) -> None:
+    def __init__(self, client: ServerClient, *, written_out: Sequence[str] = ()) -> None:
         self._client = client
+        self._written_out = written_out
         self._pace = Pace()
         self._held: dict[int, tuple[int, ...]] = {}
 
@@ -59,7 +61,7 @@ class ServerSlots:
         async with aclosing(self._read_pieces(reading, request.slot)) as pieces:
             async for read in pieces:
                 yield read
-        async with aclosing(self._client.complete(request)) as events:
+        async with aclosing(self._client.complete(request, written_out=self._written_out)) as events:
             async for event in events:
                 match event:
                     case PromptRead():

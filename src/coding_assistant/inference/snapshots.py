@@ -146,9 +146,10 @@ class SnapshotFolder:
         for entry in entries:
             # Not the whole name: what the engine was writing when it was killed has an ending more.
             if (named := _NAME.match(entry.name)) and entry.is_file(follow_symlinks=False):
-                status = entry.stat(follow_symlinks=False)
-                path, size, used_at = Path(entry.path), status.st_size, status.st_mtime_ns
-                stored.append(_Stored(path, named["fingerprint"], named["owner"], size, used_at))
+                with suppress(FileNotFoundError):  # gone since it was listed, for another model's sake
+                    status = entry.stat(follow_symlinks=False)
+                    path, size, used_at = Path(entry.path), status.st_size, status.st_mtime_ns
+                    stored.append(_Stored(path, named["fingerprint"], named["owner"], size, used_at))
         return stored
 
     def _left_over(self, error: OSError) -> DataDirectoryUnusable:

@@ -12,24 +12,34 @@ from coding_assistant.contract import (
     ErrorEvent,
     EventData,
     IndexingEvent,
+    LoadedEvent,
     LoadingEvent,
     QueryRequest,
     QueryResponse,
     ReadingEvent,
+    ReasoningEvent,
     SourcesEvent,
     TextEvent,
 )
 from coding_assistant.domain import Finish, Indexed
-from coding_assistant.errors import EngineDied
+from coding_assistant.errors import EngineDied, OnlyThoughts
 from support import views
 from support.answering_calls import AnsweringCalls
 
 REQUEST = QueryRequest(query="Where is it decided?")
 
+
+def loaded(*, notice: str) -> LoadedEvent:
+    return LoadedEvent(
+        model="a-model", program="native", program_version="b1", layers=33, offloaded_layers=0, notice=notice
+    )
+
+
 BEFORE_TEXT: list[EventData] = [
     views.STARTED,
     IndexingEvent(what=Indexed.FILES, done=1, total=2),
     LoadingEvent(model="a-model"),
+    loaded(notice=""),
     SourcesEvent(sources=[views.source()]),
     ReadingEvent(done=10, total=100, cached=0, remaining_seconds=3.0),
 ]
@@ -75,6 +85,46 @@ def test_a_pipe_gets_the_answer_its_citations_and_the_receipt_and_nothing_else()
         "left out: src/other.py:1-9 (400 tokens), no room",
         "a-model · read 1,860 tokens, 1,240 cached · first token 4.1 s · total 6.1 s · 20 tokens/s",
     ]
+
+
+THOUGHT: list[EventData] = [ReasoningEvent(text="Hm, "), ReasoningEvent(text="let me see.")]
+
+
+def test_a_notice_of_the_load_is_told_beside_the_answer_also_to_a_pipe() -> None:
+    shown = Shown()
+    notice = loaded(notice="The native engine is not used.")
+    told: list[EventData] = [notice, TextEvent(text="Yes."), views.response()]
+    shown.answer(AnsweringCalls([views.STARTED, *told, views.response()]))
+
+    assert shown.side.getvalue() == "The native engine is not used.\n"
+    assert "native engine" not in shown.output.getvalue()
+
+
+def test_a_person_sees_the_thoughts_apart_from_the_answer() -> None:
+    shown = Shown(side=Terminal())
+    shown.answer(AnsweringCalls([*BEFORE_TEXT, *THOUGHT, TextEvent(text="It is so."), views.response()]))
+
+    assert "Thinking" in shown.side.getvalue()
+    assert "Hm, " in shown.side.getvalue()
+    assert "let me see." in shown.side.getvalue()
+    assert shown.output.getvalue().startswith("It is so.\n")
+
+
+def test_a_pipe_gets_no_thoughts() -> None:
+    shown = Shown()
+    shown.answer(AnsweringCalls([*BEFORE_TEXT, *THOUGHT, TextEvent(text="It is so."), views.response()]))
+
+    assert shown.side.getvalue() == ""
+    assert "let me see" not in shown.output.getvalue()
+
+
+def test_thoughts_without_an_answer_end_their_line_before_the_error() -> None:
+    shown = Shown(side=Terminal())
+    failed = ErrorEvent(code="only_thoughts", detail="The model was still thinking.", hint="")
+    with pytest.raises(OnlyThoughts):
+        shown.answer(AnsweringCalls([*BEFORE_TEXT, *THOUGHT, failed]))
+
+    assert shown.side.getvalue().endswith("\n")
 
 
 def test_without_streaming_the_text_comes_once() -> None:

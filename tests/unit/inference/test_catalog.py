@@ -6,10 +6,14 @@ import pytest
 from coding_assistant.domain import HubFile, WheelParts
 from coding_assistant.errors import InvalidModel, InvalidSetting, ModelBroken, ModelMissing, ModelUnknown
 from coding_assistant.inference.catalog import DEFAULT_MODEL, STARTER_MODEL, Catalog, download_name
+from coding_assistant.inference.found_models import FoundModels, ModelStore, StoreKind
+from support.other_programs import in_ollama
 from support.small_gguf import CONTEXT, write_gguf
+from support.tiny_model import TinyModel
 
 NAMES = [
     "phi3-mini",
+    "phi3-mini-long",
     "codellama-7b",
     "llama3.1-8b",
     "qwen2.5-coder-1.5b",
@@ -42,6 +46,16 @@ def test_the_catalog_names_its_models(catalog: Catalog) -> None:
     assert catalog.get("llama3.1-8b").context_length == 8_192
 
 
+def test_the_two_profiles_of_phi3_share_one_file_and_one_download(catalog: Catalog, models: Path) -> None:
+    short, long = catalog.get("phi3-mini"), catalog.get("phi3-mini-long")
+    assert short.origins == long.origins
+    assert short.sha256 == long.sha256
+    assert (short.context_length, long.context_length) == (4_096, 16_384)
+
+    (models / short.filename).touch()
+    assert catalog.file_of(short) == catalog.file_of(long) == models / short.filename
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_model_can_be_fetched_and_verified(catalog: Catalog, name: str) -> None:
     spec = catalog.get(name)
@@ -67,6 +81,86 @@ def test_without_a_choice_the_default_is_taken_when_it_is_there(catalog: Catalog
     (models / "Q4_K_M-00001-of-00001.gguf").write_bytes(b"GGUF")
     assert catalog.choose(None).name == DEFAULT_MODEL
     assert catalog.choose("codellama-7b").name == "codellama-7b"
+
+
+def enlarged(file: Path, size: int = 300_000_000) -> Path:
+    """Make a file large without filling it: the rest is a hole."""
+    with file.open("ab") as stream:
+        stream.truncate(size)
+    return file
+
+
+def with_others(models: Path, *stores: ModelStore, own: str = "") -> Catalog:
+    user_file = models.parent / "models.toml"
+    user_file.write_text(own, encoding="utf-8")
+    return Catalog.load(user_file=user_file, models_folder=models, found=FoundModels(stores))
+
+
+def test_without_default_and_starter_the_best_that_is_there_is_taken(models: Path) -> None:
+    studio = models.parent / "studio"
+    studio.mkdir()
+    for name, size in {"chat-large": 400_000_000, "coder-small": 300_000_000, "tiny": 1_000_000}.items():
+        enlarged(write_gguf(studio / f"{name}.gguf"), size)
+    enlarged(write_gguf(studio / "coder-embed.gguf", architecture="bert"), 500_000_000)
+    enlarged(studio / "coder-broken.gguf", 500_000_000)
+    store = ModelStore(StoreKind.LM_STUDIO, studio)
+    own = '[models.mine]\nfilename = "mine.gguf"\n'
+
+    assert with_others(models).choose(None).name == STARTER_MODEL
+    assert with_others(models, store).choose(None).name == "lmstudio:coder-small"
+    (models / "SmolLM2-135M-Instruct.Q4_1.gguf").write_bytes(b"GGUF")  # too small to be of help
+    assert with_others(models, store).choose(None).name == "lmstudio:coder-small"
+    enlarged(models / "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf")
+    assert with_others(models, store).choose(None).name == "qwen2.5-coder-0.5b"
+    (models / "mine.gguf").write_bytes(b"GGUF")
+    assert with_others(models, store, own=own).choose(None).name == "mine"
+    enlarged(models / "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf")
+    assert with_others(models, store, own=own).choose(None).name == STARTER_MODEL
+
+
+def test_another_programs_model_can_be_named(models: Path, tmp_path: Path) -> None:
+    blob = in_ollama(tmp_path, "registry.example/library/small/1b", write_gguf(tmp_path / "m").read_bytes())
+    catalog = with_others(models, ModelStore(StoreKind.OLLAMA, tmp_path))
+
+    spec = catalog.get("ollama:small:1b")
+    assert (spec.name, spec.path, spec.title) == ("ollama:small:1b", blob, "A small model")
+    assert catalog.require_file(spec) == blob
+    with pytest.raises(ModelUnknown) as caught:
+        catalog.get("ollama:smal:1b")
+    assert "Did you mean ollama:small:1b?" in caught.value.hint
+
+
+def test_a_catalogs_weights_are_used_where_another_program_has_them(models: Path, tmp_path: Path) -> None:
+    blob = in_ollama(tmp_path, "registry.example/library/small/1b", b"GGUF the weights")
+    digest = blob.name.removeprefix("sha256-")
+    own = f'[models.mine]\nfilename = "mine.gguf"\nsha256 = "{digest}"\n'
+    catalog = with_others(models, ModelStore(StoreKind.OLLAMA, tmp_path), own=own)
+
+    assert catalog.file_of(catalog.get("mine")) == blob
+    (models / "mine.gguf").write_bytes(b"my own")
+    assert catalog.file_of(catalog.get("mine")) == models / "mine.gguf"
+
+
+def test_another_programs_broken_file_is_not_said_to_be_deleted_for_a_download(
+    models: Path, tmp_path: Path
+) -> None:
+    blob = in_ollama(tmp_path, "registry.example/library/small/1b", b"GGUF but broken")
+    digest = blob.name.removeprefix("sha256-")
+    own = f'[models.phi3-mini]\nsha256 = "{digest}"\n'
+    catalog = with_others(models, ModelStore(StoreKind.OLLAMA, tmp_path), own=own)
+
+    with pytest.raises(ModelBroken) as caught:
+        catalog.header_of(catalog.get("phi3-mini"))
+    assert "models pull" not in caught.value.hint
+
+
+def test_any_part_of_a_split_model_is_loaded_from_its_first(models: Path, tmp_path: Path) -> None:
+    first = TinyModel("big", chat_template="{{ messages }}", tensors_in_part=5).write(tmp_path)
+    catalog = with_others(models)
+
+    spec = catalog.get(str(tmp_path / "big-00002-of-00003.gguf"))
+    assert (spec.path, spec.name) == (first, "big")
+    assert spec.size_bytes == sum(file.stat().st_size for file in tmp_path.glob("big-*"))
 
 
 def test_the_users_own_file_comes_before_a_download(catalog: Catalog, models: Path) -> None:

@@ -1,4 +1,5 @@
 import struct
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -6,8 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coding_assistant.errors import InvalidModel, ModelBroken, ModelMissing
-from coding_assistant.inference.gguf import GgufHeader, read_header, read_vocabulary
+from coding_assistant.inference.gguf import first_part, read_header, read_vocabulary
+from coding_assistant.inference.model_kinds import ModelKind
 from support.small_gguf import CONTEXT, EMBEDDING, HEADS, KV_HEADS, LAYERS, TOKEN_TYPES, TOKENS, write_gguf
+from support.tiny_model import TinyModel
 
 TENSOR_BYTES = 32 * 64 * 4 + 64 * 64 // 32 * 34
 
@@ -25,26 +28,28 @@ def model(tmp_path: Path) -> Path:
 def test_a_header_tells_the_models_shape_and_size(model: Path) -> None:
     header = read_header(model)
 
-    assert header == GgufHeader(
-        architecture="llama",
-        name="A small model",
-        quantisation="Q8_0",
-        parameters=32 * 64 + 64 * 64,
-        layers=LAYERS,
-        context_length=CONTEXT,
-        short_context_length=None,
-        embedding_length=EMBEDDING,
-        heads=HEADS,
-        kv_heads=KV_HEADS,
-        head_size=EMBEDDING // HEADS,
-        kv_bytes_per_token=2 * LAYERS * KV_HEADS * (EMBEDDING // HEADS) * 2,
-        pooling=0,
-        vocabulary_size=len(TOKENS),
-        chat_template="{{ messages }}",
-        tensor_bytes=TENSOR_BYTES,
-        file_bytes=model.stat().st_size,
-        parts=1,
-    )
+    expected = {
+        "architecture": "llama",
+        "name": "A small model",
+        "quantisation": "Q8_0",
+        "parameters": 32 * 64 + 64 * 64,
+        "layers": LAYERS,
+        "context_length": CONTEXT,
+        "short_context_length": None,
+        "embedding_length": EMBEDDING,
+        "heads": HEADS,
+        "kv_heads": KV_HEADS,
+        "head_size": EMBEDDING // HEADS,
+        "kv_bytes_per_token": 2 * LAYERS * KV_HEADS * (EMBEDDING // HEADS) * 2,
+        "pooling": 0,
+        "vocabulary_size": len(TOKENS),
+        "chat_template": "{{ messages }}",
+        "tensor_bytes": TENSOR_BYTES,
+        "file_bytes": model.stat().st_size,
+        "parts": 1,
+        "kind": ModelKind.CHAT,
+    }
+    assert {key: value for key, value in asdict(header).items() if key in expected} == expected
 
 
 def test_head_sizes_given_in_the_file_count_more_than_the_embeddings(tmp_path: Path) -> None:
@@ -67,6 +72,13 @@ def test_the_vocabulary_is_read_with_the_tokens_types(model: Path) -> None:
 
     assert vocabulary.tokens == tuple(TOKENS)
     assert vocabulary.types == tuple(TOKEN_TYPES)
+
+
+def test_the_vocabulary_names_the_tokens_that_begin_and_end_a_text(tmp_path: Path) -> None:
+    numbers = {"tokenizer.ggml.bos_token_id": 1, "tokenizer.ggml.eos_token_id": 2**31}
+    vocabulary = read_vocabulary(write_gguf(tmp_path / "m.gguf", numbers=numbers))
+
+    assert (vocabulary.beginning, vocabulary.end) == ("<s>", "")
 
 
 def test_the_published_figures_of_phi_3_mini(tmp_path: Path) -> None:
@@ -106,9 +118,14 @@ def test_a_file_cut_within_its_header_is_broken(model: Path, sound: bytes) -> No
     ("content", "complaint"),
     [
         (b"", "is empty"),
-        (b"PK\x03\x04" + bytes(100), "not a GGUF file"),
+        (b"PK\x03\x04" + bytes(100), "not a GGUF file, but a PyTorch"),
+        (struct.pack("<Q", 60) + b'{"__metadata__":{}}', "a safetensors file"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+        (b"<!DOCTYPE html><title>Sign in</title>", "a web page"),
+        (b"tjgg" + bytes(100), "older format"),
+        (b"anything else at all", "is not a GGUF file"),
         (b"GGUF" + struct.pack("<I", 1), "version 1"),
-        (b"GGUF" + struct.pack(">I", 3) + bytes(100), "version 50331648"),
+        (b"GGUF" + struct.pack(">I", 3) + bytes(100), "big-endian"),
         (b"GGUF" + struct.pack("<IQQ", 3, 2**60, 1), "claims"),
         (b"GGUF" + struct.pack("<IQQ", 3, 0, 2**60), "claims"),
         (b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 2**63), "past the end"),
@@ -161,28 +178,65 @@ def test_an_absent_file_is_missing_not_broken(tmp_path: Path) -> None:
 def test_an_adapter_is_no_language_model(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "m.gguf", texts={"general.type": "adapter"}, leave_out=["block_count"])
 
-    with pytest.raises(InvalidModel, match="adapter"):
+    with pytest.raises(InvalidModel, match="LoRA adapter"):
         read_header(path)
 
 
-def test_a_split_model_is_counted_whole(tmp_path: Path) -> None:
+@pytest.fixture
+def split(tmp_path: Path) -> list[Path]:
+    TinyModel("big", tensors_in_part=5).write(tmp_path)
+    return sorted(tmp_path.glob("*.gguf"))
+
+
+def test_a_split_model_is_counted_whole_whichever_part_is_named(split: list[Path], tmp_path: Path) -> None:
+    whole = read_header(TinyModel("whole").write(tmp_path))
+
+    for part in split:
+        header = read_header(part)
+        assert (header.parts, header.tensor_bytes) == (3, whole.tensor_bytes)
+        assert header.parameters == whole.parameters
+        assert header.file_bytes == sum(each.stat().st_size for each in split)
+        assert first_part(part) == split[0]
+
+
+def test_missing_parts_are_named(split: list[Path]) -> None:
+    split[0].unlink()
+    split[2].unlink()
+
+    with pytest.raises(ModelMissing, match=r"big-00001-of-00003\.gguf, big-00003-of-00003\.gguf") as caught:
+        read_header(split[1])
+    assert str(split[1].parent) in caught.value.hint
+    assert first_part(split[1]) == split[1]
+
+
+def test_a_part_whose_name_is_lost_cannot_name_the_others(split: list[Path]) -> None:
+    renamed = split[1].rename(split[1].with_name("second.gguf"))
+
+    with pytest.raises(InvalidModel, match="part 2 of 3") as caught:
+        read_header(renamed)
+    assert "-00002-of-00003.gguf" in caught.value.hint
+
+
+def test_a_part_in_anothers_place_is_told(split: list[Path]) -> None:
+    split[1].write_bytes(split[2].read_bytes())
+    with pytest.raises(ModelBroken, match="no part 2 of 3"):
+        read_header(split[0])
+
+
+def test_parts_that_hold_a_tensor_twice_are_not_of_one_model(tmp_path: Path) -> None:
     for number in range(2):
-        split = {"split.no": number, "split.count": 2}
-        write_gguf(tmp_path / f"big-{number + 1:05}-of-00002.gguf", numbers=split)
+        numbers = {"split.no": number, "split.count": 2}
+        write_gguf(tmp_path / f"big-{number + 1:05}-of-00002.gguf", numbers=numbers)
 
-    header = read_header(tmp_path / "big-00001-of-00002.gguf")
-
-    assert header.parts == 2
-    assert header.tensor_bytes == 2 * TENSOR_BYTES
-    with pytest.raises(InvalidModel, match="part 2"):
-        read_header(tmp_path / "big-00002-of-00002.gguf")
+    with pytest.raises(ModelBroken, match="not of one model: together they hold 2 different tensors of 4"):
+        read_header(tmp_path / "big-00001-of-00002.gguf")
 
 
-def test_a_split_model_without_its_second_part_is_missing_it(tmp_path: Path) -> None:
-    first = write_gguf(tmp_path / "big-00001-of-00002.gguf", numbers={"split.no": 0, "split.count": 2})
+def test_a_single_file_that_is_named_like_a_part_is_one_file(tmp_path: Path) -> None:
+    file = write_gguf(tmp_path / "Q4_K_M-00001-of-00001.gguf")
 
-    with pytest.raises(ModelMissing, match="big-00002-of-00002"):
-        read_header(first)
+    assert read_header(file).parts == 1
+    assert first_part(file) == file
 
 
 def test_heads_below_zero_are_refused(tmp_path: Path) -> None:

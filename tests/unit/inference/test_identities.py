@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from coding_assistant.inference.engine_programs import BUNDLED_PROGRAM, EngineProgram
 from coding_assistant.inference.gguf import Vocabulary, read_header
 from coding_assistant.inference.identities import snapshot_identity, vocabulary_identity
 from coding_assistant.inference.server_protocol import ServerSettings
@@ -18,8 +19,10 @@ def model(tmp_path: Path) -> Path:
     return TinyModel("Llama 2 tiny").write(tmp_path)
 
 
-def identity(file: Path, settings: ServerSettings = SETTINGS) -> str:
-    return snapshot_identity(file, read_header(file), settings)
+def identity(
+    file: Path, settings: ServerSettings = SETTINGS, program: EngineProgram = BUNDLED_PROGRAM
+) -> str:
+    return snapshot_identity(file, read_header(file), settings, program)
 
 
 def test_snapshots_are_good_wherever_the_file_lies_and_whoever_else_is_there(
@@ -43,6 +46,19 @@ def test_snapshots_are_of_one_way_to_run_the_model(
     change: Callable[[ServerSettings], ServerSettings], model: Path
 ) -> None:
     assert identity(model, change(SETTINGS)) != identity(model)
+
+
+def test_snapshots_are_of_one_program(model: Path, tmp_path: Path) -> None:
+    binary = tmp_path / "llama-server"
+    binary.write_bytes(b"one build")
+    native = EngineProgram("native", binary, BUNDLED_PROGRAM.version)
+    first = identity(model, program=native)
+
+    assert first != identity(model)
+    assert first == identity(model, program=native)
+    assert first != identity(model, program=replace(native, version="b1 (abc)"))
+    binary.write_bytes(b"another build")
+    assert first != identity(model, program=native)
 
 
 @pytest.mark.parametrize("place", [-1, 0.5])

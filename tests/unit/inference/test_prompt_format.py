@@ -1,26 +1,25 @@
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from coding_assistant.domain import Message, Role
-from coding_assistant.errors import InvalidModel, InvalidRequest, InvalidSetting
+from coding_assistant.errors import InvalidRequest, InvalidSetting
 from coding_assistant.inference.prompt_format import (
     CHATML,
     FAMILIES,
     LLAMA2,
     LLAMA3,
     PHI3,
-    PROBES,
     Control,
     PromptFormat,
     Stretch,
+    Text,
     Tokens,
-    derived_format,
     looks_like_markup,
     named_format,
-    recognised_format,
 )
 
 CONVERSATION = (
@@ -140,6 +139,33 @@ def test_an_answer_in_its_own_tokens_has_its_lead_already(family: PromptFormat) 
     assert rendered([stretch]) == family.answer_to_question + "Who?" + family.question_to_answer
 
 
+THINKING = replace(CHATML, name="thinking", cue="<think>\n", answer_lead="</think>")
+
+
+@given(conversations())
+def test_a_cue_stands_only_where_the_model_is_asked(messages: list[Message]) -> None:
+    asked = [Message(message.role, "word") for message in messages]
+    text = rendered(THINKING.stretches(asked))
+    assert text.endswith("<|im_start|>assistant\n<think>\n")
+    assert text.count("<think>") == 1
+    assert text.count("assistant\n</think>word") == sum(each.role is Role.ASSISTANT for each in messages)
+
+
+def test_an_answer_after_a_cue_gets_the_lead_that_it_was_not_written_with() -> None:
+    question = Message(Role.USER, "Who?")
+    _, stretch = THINKING.stretches([question, Message(Role.ASSISTANT, "You.", (7, 8)), question])
+
+    assert stretch[:2] == (Text("</think>"), Tokens((7, 8)))
+
+
+def test_llama2_reads_the_system_text_and_the_first_question_as_one_text() -> None:
+    blanks = [Message(message.role, f" {message.text} ") for message in CONVERSATION]
+
+    assert rendered(LLAMA2.stretches(blanks)) == (
+        "[INST] <<SYS>>\n Be brief. \n<</SYS>>\n\n Who? [/INST] You. </s><s>[INST] Why? [/INST]"
+    )
+
+
 def test_a_question_that_was_never_answered_is_answered_with_nothing() -> None:
     interrupted = [Message(Role.USER, "Who?"), Message(Role.USER, "Why?")]
 
@@ -171,104 +197,6 @@ def test_a_format_is_found_by_name() -> None:
     assert "chatml" in refused.value.hint
 
 
-@pytest.mark.parametrize(
-    ("template", "family"),
-    [
-        (
-            "{% for m in messages %}{{'<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>'}}",
-            CHATML,
-        ),
-        (
-            "{{'<|start_header_id|>'+m['role']+'<|end_header_id|>\n\n'+ m['content'] | trim + '<|eot_id|>'}}",
-            LLAMA3,
-        ),
-        ("{{'<|system|>\\n'}}{{'<|user|>\\n' + m + '<|end|>\\n'}}{{'<|assistant|>\\n'}}", PHI3),
-        ("{{'<<SYS>>\\n' + s + '\\n<</SYS>>\\n\\n'}}{{bos_token + '[INST] ' + c + ' [/INST]'}}", LLAMA2),
-        ("{{'<|im_start|>' + role + '<|im_sep|>' + content + '<|im_end|>'}}", None),
-        ("{{bos_token + '[INST] ' + content + ' [/INST]'}}", None),
-        ("{{'<|user|>' + '\\n' + content + '<|end|>' + '\\n' + '<|assistant|>' + '\\n'}}", None),
-        ("{{ '<start_of_turn>' + role }}", None),
-    ],
-)
-def test_a_template_is_recognised_as_its_family_or_not_at_all(
-    template: str, family: PromptFormat | None
-) -> None:
-    assert recognised_format(template) is family
-
-
-@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
-def test_a_format_can_be_derived_from_what_its_template_renders(family: PromptFormat) -> None:
-    derived = derived_format(
-        rendered(family.stretches(PROBES)), rendered(family.stretches(PROBES[1:])), [*names, "<unused>"]
-    )
-
-    assert rendered(derived.stretches(CONVERSATION)) == EXPECTED[family.name]
-    assert set(derived.controls) >= set(family.controls)
-
-
-def test_a_template_without_a_system_role_puts_the_text_before_the_first_question() -> None:
-    def merged(messages: Sequence[Message]) -> str:
-        turns = messages[1:] if messages[0].role is Role.SYSTEM else messages
-        opening = f"{messages[0].text}\n" if messages[0].role is Role.SYSTEM else ""
-        said = [f"<Q>{m.text}" if m.role is Role.USER else f"<A>{m.text}" for m in turns]
-        return said[0].replace("<Q>", f"<Q>{opening}") + "".join(said[1:]) + "<A>"
-
-    derived = derived_format(merged(PROBES), merged(PROBES[1:]), ["<Q>", "<A>"])
-
-    assert rendered(derived.stretches(CONVERSATION)) == "<Q>Be brief.\nWho?<A>You.<Q>Why?<A>"
-
-
-ZEPHYR = "<|{role}|>\n{text}</s>\n"
-ALPACA = "### {role}:\n{text}\n\n"
-
-
-def derived_from(turn: str, controls: Sequence[str]) -> PromptFormat:
-    def written(messages: Sequence[Message]) -> str:
-        turns = [turn.format(role=message.role.value, text=message.text) for message in messages]
-        return "".join(turns) + turn.partition("{text}")[0].format(role="assistant")
-
-    return derived_format(written(PROBES), written(PROBES[1:]), controls)
-
-
-@pytest.mark.parametrize(
-    ("turn", "markers"),
-    [
-        (ZEPHYR, {"<|system|>", "<|user|>", "<|assistant|>"}),
-        (ALPACA, {"### system:", "### user:", "### assistant:"}),
-        ("[{role}]{text}[/{role}]", {"[user]", "[/user]", "[/assistant]"}),
-        ("{role}: {text}\n", set()),
-    ],
-)
-def test_markup_of_a_foreign_template_cannot_be_forged(turn: str, markers: set[str]) -> None:
-    derived = derived_from(turn, ["</s>"])
-    hostile = [Message(message.role, "\n".join(derived.markers) + message.text) for message in CONVERSATION]
-
-    assert set(derived.markers) >= markers
-    assert bool(markers) == bool(derived.markers)
-    forged, honest = (rendered(derived.stretches(messages)) for messages in (hostile, CONVERSATION))
-    for marker in derived.markers:
-        assert forged.count(marker) == honest.count(marker)
-
-
-def test_the_next_questions_marker_ends_an_answer_only_where_no_token_does() -> None:
-    assert derived_from(ZEPHYR, ["</s>"]).stop == ()
-    assert derived_from(ALPACA, ["</s>"]).stop == ("### user:",)
-
-
 @pytest.mark.parametrize("word", ["user", "  ", "\n\n", "x", "#", "<", "a < b"])
 def test_words_and_blanks_are_no_markup(word: str) -> None:
     assert not looks_like_markup(word)
-
-
-@pytest.mark.parametrize(
-    "rendering",
-    [
-        "nothing of it",
-        "".join(probe.text for probe in reversed(PROBES)),
-        "".join(probe.text for probe in (*PROBES, PROBES[0])),
-    ],
-)
-def test_a_template_that_drops_reorders_or_repeats_messages_is_refused(rendering: str) -> None:
-    with pytest.raises(InvalidModel) as refused:
-        derived_format(rendering, rendering, [])
-    assert "prompt_format" in refused.value.hint

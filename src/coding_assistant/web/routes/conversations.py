@@ -77,7 +77,7 @@ async def conversation(conversation_id: ConversationId, assistant: Assistant) ->
 async def change_conversation(
     conversation_id: ConversationId, patch: ConversationPatch, assistant: Assistant
 ) -> ConversationView:
-    """Rename, pin or archive a conversation; what is not named stays."""
+    """Rename, pin or archive a conversation, or choose its model; what is not named stays."""
     return await assistant.change_conversation(conversation_id, patch)
 
 

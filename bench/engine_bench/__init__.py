@@ -1,0 +1,1 @@
+"""What bench/engine.py is made of, and the memory beside it."""
