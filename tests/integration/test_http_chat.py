@@ -335,7 +335,7 @@ async def test_clearing_says_how_much_was_cleared(tmp_path: Path) -> None:
     async with served(tmp_path, ScriptedEngine()) as server:
         first, _second = await ask(server), await ask(server)
         one = await server.http.delete("/chat/history", params={"conversation_id": first.conversation_id})
-        assert one.json() == {"cleared_conversations": 1, "cleared_messages": 2}
+        assert one.json() == {"cleared_conversations": 1, "cleared_messages": 2, "remains": ""}
         everything = await server.http.delete("/chat/history")
         assert HistoryClearedResponse.model_validate_json(everything.content).cleared_messages == 2
         left = await get_all(server, ConversationView, "/chat/conversations")

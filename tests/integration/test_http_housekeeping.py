@@ -110,7 +110,7 @@ def test_clearing_everything_empties_the_trash_too(house: InProcess) -> None:
     deleted = ask(house).conversation_id
     house.json("DELETE", f"/chat/conversation/{deleted}")
     cleared = json.loads(house.json("DELETE", "/chat/history").body)
-    assert cleared == {"cleared_conversations": 1, "cleared_messages": 2}
+    assert cleared == {"cleared_conversations": 1, "cleared_messages": 2, "remains": ""}
     assert listed(house, "?deleted=true") == []
 
 
