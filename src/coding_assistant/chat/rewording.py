@@ -15,10 +15,10 @@ _POLITENESS: Final = (
 )
 _VERB: Final = (
     r"(?:say|put|write|tell me|explain|express|give(?: me)?|show(?: me)?|make|repeat|answer|state|phrase"
-    r"|format|sum up|recap|rewrite|rephrase|reword|translate|summari[sz]e|shorten|condense|simplify)\b\s*"
+    r"|format|sum up|recap|rewrite|rephrase|reword|translate|summari[sz]e|shorten|condense)\b\s*"
 )
 _OBJECT: Final = (
-    r"(?:(?:it|that|this|them|everything|all of (?:it|that|this)|(?:the|your) (?:last |previous )?answer"
+    r"(?:(?:it|that|this|them|all of (?:it|that|this)|(?:the|your) (?:last |previous )?answer"
     r"|(?:our|the|this) conversation|what (?:we|you)(?: have|'ve)? (?:found|said|learn(?:ed|t)|discussed)"
     r"(?: so far| until now)?)\b\s*)"
 )
@@ -41,11 +41,11 @@ _FORM: Final = (
     r"|again|once more|differently|another way)"
 )
 _WITHOUT_FORM: Final = (
-    r"(?:repeat|rephrase|reword|sum up|recap|summari[sz]e|shorten|condense|simplify)"
+    r"(?:repeat|rephrase|reword|sum up|recap|summari[sz]e|shorten|condense)"
     rf"(?: {_OBJECT})?"
 )
 _REACTION: Final = (
-    r"why(?: so| not| is that)?|how so|how come|really|are you (?:really )?(?:sure|certain)|thanks(?: a lot)?"
+    r"why(?: so| not)?|how so|how come|really|thanks(?: a lot)?"
     r"|thank you(?: very much)?|ok(?:ay)?|great|good|nice|perfect|i see|got it|what do you mean(?: by that)?"
 )
 _REWORDING: Final = re.compile(
