@@ -84,7 +84,7 @@ async def test_the_events_of_an_answer_come_in_order_and_can_be_read_again(opene
 
     # Indexing this little takes one step on a fast machine, and then there is no progress to tell.
     names = list(dict.fromkeys(event.name for event in events if event.name != "indexing"))
-    assert names == ["started", "sources", "loading", "reading", "text", "citation", "finished"]
+    assert names == ["started", "sources", "loading", "loaded", "reading", "text", "citation", "finished"]
     assert [event.id for event in events] == list(range(1, len(events) + 1))
     assert again == events[3:]
     assert events[-1].is_last
