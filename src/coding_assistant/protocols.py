@@ -120,7 +120,8 @@ class Engine(Protocol):
     async def save_slot(self, slot: int, name: str) -> int:
         """Write what a slot has read to the file ``name`` of the engine's snapshots; return its bytes.
 
-        0: the slot is empty, or the engine makes no snapshots, and there is no file.
+        0: the slot is empty, or the engine makes no snapshots, and there is no file. This and the two below
+        never load the model: with none loaded, they do nothing.
         """
         ...
 

@@ -201,10 +201,21 @@ class Settings(BaseModel):
         if not is_named and not value.lower().endswith(".gguf") and not is_found_name(value):
             raise PydanticCustomError(
                 "embedder",
-                "it must be static, none, a path that ends in .gguf, or sentence-transformers: followed by a"
-                " folder or a package",
+                "it must be static, none, a path that ends in .gguf, another program's name for a model, as"
+                " ollama:name, or sentence-transformers: followed by a folder or a package",
             )
         return value
+
+    @field_validator("openai_api_key")
+    @classmethod
+    def _require_sendable_key(cls, value: SecretStr | None) -> SecretStr | None:
+        """Take off blanks around it; what no header can carry would come back in an error, key and all."""
+        key = value.get_secret_value().strip() if value else ""
+        if not all("!" <= character <= "~" for character in key):
+            raise PydanticCustomError(
+                "openai_api_key", "it may hold only letters, digits and signs of ASCII, without blanks"
+            )
+        return SecretStr(key) if value else None
 
     @field_validator("context_tokens", "slots", mode="before")
     @classmethod

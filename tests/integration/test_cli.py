@@ -49,11 +49,13 @@ class Running:
 
 
 @contextmanager
-def running_server(command: Command, engine: ScriptedEngine, *others: ScriptedEngine) -> Iterator[Running]:
+def running_server(
+    command: Command, engine: ScriptedEngine, *others: ScriptedEngine, **fields: str
+) -> Iterator[Running]:
     """Serve the command's data directory; where there are other engines, each answers by its name."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    settings = Settings(home=command.home)
+    settings = Settings.model_validate({"home": command.home, **fields})
     url = f"http://127.0.0.1:{port}"
     make_engine = by_name(engine, *others) if others else only(engine)
     opening = AsyncAssistant.open(settings, make_engine=make_engine, purpose="serve", url=url)
@@ -311,6 +313,44 @@ def test_a_server_is_asked_for_another_model_and_the_conversation_goes_on_with_i
     assert "codellama-7b · read" in kept.output
     assert unknown.status == 2
     assert "codellama-7b" in unknown.side
+
+
+def test_where_a_server_has_its_model_elsewhere_each_command_says_so(command: Command) -> None:
+    elsewhere = {
+        "engine": "openai",
+        "openai_base_url": "https://models.example.org/v1",
+        "openai_model": "coder",
+    }
+    with running_server(command, ScriptedEngine(ANSWER), **elsewhere):
+        asked = command.run("ask", "when?", "--json")
+        chatted = command.run("chat", given="/model\n")
+        conversation = QueryResponse.model_validate_json(asked.output).conversation_id
+        deleted = command.run("conversations", "delete", conversation)
+    for ended in (asked, chatted):
+        assert "questions and code go to models.example.org" in ended.side
+    assert [line.split()[:2] for line in chatted.output.splitlines()[1:]] == [["*", "coder"]]
+    assert "models.example.org has cached" in deleted.output
+
+
+def test_a_conversation_whose_model_is_gone_can_be_taken_back_to_the_usual_one(command: Command) -> None:
+    usual, other = ScriptedEngine(name="qwen2.5-coder-1.5b"), ScriptedEngine(name="codellama-7b")
+    with running_server(command, usual, other):
+        command.run("ask", "why?", "--model", "codellama-7b")
+    with running_server(command, usual, other):
+        refused = command.run("ask", "and then?", "-c")
+        chatted = command.run("chat", "-c", given="/model -\n/model codellama-8b\n")
+    with running_server(command, usual, other):
+        command.run("ask", "why?", "--model", "codellama-7b")
+    with running_server(command, usual, other):
+        back = command.run("ask", "and then?", "-c", "--model", "-")
+        kept = command.run("ask", "and then?", "-c")
+    assert refused.status == 3
+    assert "goes on with codellama-7b, which is not here" in refused.side
+    assert "`--model -`" in refused.side
+    assert "which is not here" in chatted.side
+    assert "From here on the usual model answers." in chatted.output
+    for ended in (back, kept):
+        assert f"{usual.name} · read" in ended.output
 
 
 def test_the_model_is_switched_in_the_middle_of_a_chat(command: Command) -> None:

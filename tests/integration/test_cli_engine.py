@@ -1,12 +1,15 @@
 """``engine`` as a user meets it: what there is, and a build that cannot be."""
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
 
 from coding_assistant.inference.engine_speeds import EngineSpeed, EngineSpeeds
+from support.stand_in_llama_server import Behaviour, install
 from support.terminal import Command
+from support.tiny_model import TinyModel
 
 
 @pytest.fixture
@@ -53,6 +56,16 @@ def test_what_was_measured_is_shown_with_its_day(command: Command, empty: str) -
     assert "engine show --measure" in of_another.output
 
 
+def test_what_there_is_needs_no_model_where_a_server_elsewhere_answers(command: Command, empty: str) -> None:
+    url = "https://models.example.org/v1"
+    settings = {"CODING_ASSISTANT_ENGINE": "openai", "CODING_ASSISTANT_OPENAI_BASE_URL": url}
+
+    ended = command.run("engine", "show", settings={"PATH": empty, **settings})
+
+    assert ended.status == 0
+    assert f"The server at {url} answers" in ended.output
+
+
 def test_an_engine_that_is_named_and_absent_is_shown_with_its_fault(command: Command, empty: str) -> None:
     settings = {"PATH": empty, "CODING_ASSISTANT_LLAMA_SERVER": "absent/llama-server"}
 
@@ -62,6 +75,20 @@ def test_an_engine_that_is_named_and_absent_is_shown_with_its_fault(command: Com
     assert "bundled" in row
     assert "named: There is no such file." in ended.output
     assert "The bundled one runs instead." in ended.output
+
+
+def test_what_stands_in_for_an_engine_is_not_measured_in_its_place(command: Command, tmp_path: Path) -> None:
+    template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant: "
+    model = TinyModel("tiny", chat_template=template).write(tmp_path)
+    broken = install(tmp_path / "opt", Behaviour(signal_at_load=signal.SIGSEGV))
+    settings = {"CODING_ASSISTANT_LLAMA_SERVER": str(broken)}
+
+    ended = command.run("engine", "show", "--measure", "--model", str(model), "--json", settings=settings)
+
+    assert ended.status == 0, ended.side
+    [named] = [each for each in json.loads(ended.output)["engines"] if each["kind"] == "named"]
+    assert named["speeds"] == {}
+    assert "could not load the model" in ended.side
 
 
 def test_without_a_compiler_a_build_says_what_to_install(command: Command, empty: str) -> None:

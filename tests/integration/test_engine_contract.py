@@ -353,8 +353,21 @@ async def test_a_snapshot_outlives_the_run(engine: Engine, snapshot_folder: Path
     await engine.close()
 
     assert sizes_in(snapshot_folder) == {"a1-b2.kv": size}
+    await engine.load()
     assert await engine.restore_slot(0, "a1-b2.kv") >= len(tokens)
     assert await cached(engine, tokens, slot=0) == len(tokens) - 1
+
+
+async def test_what_concerns_slots_alone_never_loads_the_model(engine: Engine, snapshot_folder: Path) -> None:
+    await events_of(engine, ask(await engine.encode(QUESTION)))
+    await engine.save_slot(0, "a1-b2.kv")
+    await engine.close()
+
+    assert await engine.restore_slot(0, "a1-b2.kv") == 0
+    assert await engine.save_slot(0, "c3-d4.kv") == 0
+    await engine.erase_slot(0)
+    assert not engine.is_loaded
+    assert list(sizes_in(snapshot_folder)) == ["a1-b2.kv"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the modes are POSIX's")
@@ -420,6 +433,7 @@ async def test_a_snapshot_holds_nothing_of_another_slot(engine: Engine, snapshot
     await engine.save_slot(1, "a1-b2.kv")
     await engine.close()
 
+    await engine.load()
     held = await engine.restore_slot(0, "a1-b2.kv")
     assert len(other) <= held <= len(other) + 8
     shared = next(n for n, (a, b) in enumerate(zip(secret, other, strict=False)) if a != b)

@@ -66,3 +66,17 @@ async def test_an_automatic_context_is_as_long_as_the_memory_allows(
     assert info.context_tokens == info.memory.context_tokens < 8_192
     assert "8,192 were asked for" in info.memory.reduction
     assert info.memory.needed <= 0.9 * 300_000_000
+
+
+async def test_the_plan_counts_the_room_for_what_many_slots_guess(smollm2: Path) -> None:
+    planned: list[int] = []
+    for speculation in ("off", "ngram"):
+        engine = llama_engine(smollm2, slots=20, context_tokens=256, speculation=speculation)
+        try:
+            info = await engine.load()
+        finally:
+            await engine.close()
+        assert info.memory is not None
+        planned.append(info.memory.compute)
+
+    assert planned[1] > planned[0]

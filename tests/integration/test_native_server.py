@@ -18,7 +18,7 @@ import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from coding_assistant.domain import EngineInfo, GenerationEnded, GenerationRequest, GpuLayers
-from coding_assistant.errors import EngineDied, InvalidSetting, ModelBroken, SystemLacks
+from coding_assistant.errors import EngineDied, InvalidSetting, ModelBroken, NotEnoughMemory, SystemLacks
 from coding_assistant.inference.engine_programs import NAMED, EngineProgram, ProgramSearch
 from coding_assistant.inference.llama import LlamaEngine
 from coding_assistant.inference.server_process import ServerProcess
@@ -171,6 +171,40 @@ async def test_closing_ends_the_binary_with_its_guardian(make_engine: MakeEngine
     assert is_gone(guardian.pid)
 
 
+def wrapped(program: Path) -> Path:
+    """Return a script without ``exec``, as found on many machines: the server is its child."""
+    wrapper = program.parent / "wrapper"
+    wrapper.write_text(f'#!/bin/sh\n"{program}" "$@"\nexit $?\n', encoding="utf-8")
+    wrapper.chmod(0o755)
+    return wrapper
+
+
+async def test_what_a_wrapper_script_started_ends_with_it(tiny_file: Path, tmp_path: Path) -> None:
+    program = EngineProgram(NAMED, wrapped(install(tmp_path / "opt")), "b777")
+    server = await ServerProcess.start(settings(tiny_file), program=program)
+    started = psutil.Process(server.pid).children()
+    await server.stop()
+
+    assert len(started) == 1
+    assert is_gone(started[0].pid)
+
+
+@pytest.mark.parametrize("name", ["listening on http://127.0.0.1:9", ALL_LAYERS])
+async def test_what_the_models_file_says_in_the_log_is_not_taken_for_the_servers_words(
+    name: str, make_engine: MakeEngine
+) -> None:
+    spoof = Behaviour(devices=CARD, layers_log=f"general.name = {name}")
+    info = await make_engine(spoof, GpuOptions("all")).load()
+
+    assert (info.program, info.offloaded_layers) == (NAMED, 0)
+
+
+async def test_a_port_that_was_taken_meanwhile_is_replaced_by_another(make_engine: MakeEngine) -> None:
+    info = await make_engine(Behaviour(loses_first_port=True)).load()
+
+    assert (info.program, info.notice) == (NAMED, "")
+
+
 async def test_the_death_of_the_binary_is_explained_and_the_next_question_answered(
     make_engine: MakeEngine,
 ) -> None:
@@ -205,15 +239,19 @@ async def test_a_guardian_that_is_killed_takes_the_binary_along(make_engine: Mak
     await until(lambda: is_gone(binary.pid))
 
 
-async def test_the_binary_ends_when_the_service_is_killed(tiny_file: Path, tmp_path: Path) -> None:
-    command = [sys.executable, engine_owner.__file__, str(tiny_file), str(install(tmp_path / "opt"))]
+@pytest.mark.parametrize(("make", "processes"), [(Path, 2), (wrapped, 3)])
+async def test_the_binary_ends_when_the_service_is_killed(
+    make: Callable[[Path], Path], processes: int, tiny_file: Path, tmp_path: Path
+) -> None:
+    program = install(tmp_path / "opt")
+    command = [sys.executable, engine_owner.__file__, str(tiny_file), str(make(program))]
     async with await anyio.open_process(command, stdout=PIPE) as service:
         assert service.stdout is not None
         await BufferedByteReceiveStream(service.stdout).receive_until(b"loaded", 100)
         started = psutil.Process(service.pid).children(recursive=True)
         service.kill()
 
-    assert len(started) == 2
+    assert len(started) == processes
     await until(lambda: all(is_gone(each.pid) for each in started))
 
 
@@ -318,6 +356,15 @@ async def test_the_binary_is_told_the_layers_and_the_gpu(make_engine: MakeEngine
     assert told == {"--n-gpu-layers": "2", "--split-mode": "none", "--main-gpu": "1"}
 
 
+async def test_without_layers_on_it_a_gpu_is_left_alone(make_engine: MakeEngine) -> None:
+    engine = make_engine(Behaviour(devices=TWO_CARDS, most_layers=0), GpuOptions("auto", main_gpu=1))
+    await engine.load()
+    words = process_of(engine).cmdline()
+
+    assert words[words.index("--device") + 1] == "none"
+    assert "--main-gpu" not in words
+
+
 async def test_a_gpu_that_is_not_there_is_refused(make_engine: MakeEngine) -> None:
     with pytest.raises(InvalidSetting, match=r"main_gpu is 5.*0 \(CUDA0\)"):
         await make_engine(Behaviour(devices=CARD), GpuOptions("all", main_gpu=5)).load()
@@ -340,6 +387,30 @@ async def test_a_required_gpu_that_is_not_used_is_refused_and_no_process_left(
         await engine.load()
 
     assert set(psutil.Process().children(recursive=True)) <= set(before)
+
+
+@pytest.mark.parametrize(
+    ("most", "says"),
+    [(1, "More layers seemed to fit into the free memory of CUDA0"), (0, "Not one layer fits")],
+)
+async def test_automatic_layers_become_fewer_where_the_gpu_gives_less_than_it_says(
+    most: int, says: str, make_engine: MakeEngine
+) -> None:
+    log = f"offloaded {most}/2 layers to GPU" if most else ""
+    info = await loaded(make_engine, Behaviour(devices=CARD, layers_log=log, most_layers=most), "auto")
+
+    assert (info.program, info.offloaded_layers) == (NAMED, most)
+    assert says in info.notice
+
+
+async def test_layers_asked_for_that_do_not_fit_are_refused_with_the_setting_that_asks(
+    make_engine: MakeEngine,
+) -> None:
+    with pytest.raises(NotEnoughMemory) as refused:
+        await loaded(make_engine, Behaviour(devices=CARD, most_layers=1), "all")
+
+    assert "n_gpu_layers = all" in refused.value.message
+    assert "n_gpu_layers to auto" in refused.value.hint
 
 
 async def test_a_required_gpu_that_is_used_is_enough(make_engine: MakeEngine) -> None:

@@ -159,6 +159,20 @@ async def test_thoughts_are_shown_and_neither_kept_nor_sent_again(tmp_path: Path
     assert "Perhaps" not in str(made.remote.chats[1]["messages"])
 
 
+async def test_thoughts_that_showed_as_the_answer_are_neither_kept_nor_sent_again(tmp_path: Path) -> None:
+    untold = answer_of("Zeppelin! </think>\nAfter 1800 seconds [1].")
+    async with product(tmp_path, untold, answer_of("Yes.")) as mine:
+        first = await mine.ask()
+        await mine.ask("and why?", conversation_id=first.conversation_id)
+        kept = [each.content for each in await mine.messages(first.conversation_id)]
+
+    assert first.response == "After 1800 seconds [1]."
+    assert first.reasoning is not None
+    assert "Zeppelin" in first.reasoning
+    assert "Zeppelin" not in str(kept)
+    assert "Zeppelin" not in str(mine.remote.chats[1])
+
+
 async def test_many_conversations_are_answered_side_by_side(tmp_path: Path) -> None:
     stream = replace(answer_of("After 1800 seconds [1]."), waits=True)
     async with product(tmp_path, stream) as made, anyio.create_task_group() as tasks:

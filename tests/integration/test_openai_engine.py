@@ -1,6 +1,7 @@
 """The engine for servers elsewhere, against stand-ins with the habits of each kind of server."""
 
 import logging
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
@@ -31,6 +32,8 @@ from coding_assistant.errors import (
 )
 from coding_assistant.inference.openai_engine import OpenAIEngine, RemoteOptions
 from coding_assistant.inference.remote_address import RemoteAddress
+from coding_assistant.inference.remote_answers import Chunk
+from coding_assistant.inference.remote_server import RemoteFailure, RemoteServer
 from support.remote_stand_in import (
     BOUND_SECONDS,
     CONTEXT_TOKENS,
@@ -338,6 +341,23 @@ async def test_thoughts_that_a_server_does_not_tell_apart_are_told_apart_here() 
     assert text_of(events) == "Yes."
 
 
+async def test_thoughts_without_an_opening_mark_are_taken_back_and_the_user_is_told_why() -> None:
+    frames = (piece("Let me see."), piece("</think>"), piece("\n\nYes."), finished(), DONE)
+    async with remote_stand_in(Vendor.VLLM, Stream(frames)) as server, engine_of(server.url) as engine:
+        before = (await engine.load()).notice
+        events = await answer(engine)
+        after = (await engine.load()).notice
+
+    turn = next(at for at, each in enumerate(events) if isinstance(each, ReasoningPiece))
+    told = events[turn]
+    assert isinstance(told, ReasoningPiece)
+    assert told.takes_text_back
+    assert "--reasoning-parser" in told.text
+    assert text_of(events[turn:]) == "Yes."
+    assert "--reasoning-parser" not in before
+    assert "--reasoning-parser" in after
+
+
 async def test_the_servers_counts_are_told() -> None:
     frames = (piece("Yes"), finished("length"), usage(90, 7, cached_tokens=80), DONE)
     async with remote_stand_in(Vendor.VLLM, Stream(frames)) as server, engine_of(server.url) as engine:
@@ -400,6 +420,30 @@ async def test_a_key_that_is_refused_is_told_without_repeating_it(
     assert told in error.message
     assert "openai_api_key" in error.hint
     assert KEY not in error.message + error.hint
+
+
+@pytest.mark.parametrize("blank", ["\n", " "])
+async def test_a_key_that_no_header_can_hold_is_told_without_repeating_it(blank: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        async with engine_of(url, api_key=KEY + blank) as engine:
+            error = await failure(engine)
+
+    assert isinstance(error, EngineUnavailable)
+    assert KEY not in error.message + error.hint
+
+
+async def test_who_still_asks_when_the_connections_are_closed_is_told() -> None:
+    server = RemoteServer(RemoteAddress.parse("http://127.0.0.1:9/v1"), KEY, patience_seconds=BOUND_SECONDS)
+    await server.close()
+
+    with pytest.raises(RemoteFailure) as counted:
+        await server.post(f"{server.address.root}/tokenize", {}, Chunk)
+    with pytest.raises(RemoteFailure) as asked_for:
+        await anext(server.stream({}, Chunk))
+    for failed in (counted.value, asked_for.value):
+        assert isinstance(failed.reason, EngineDied)
+        assert failed.transience is None
 
 
 async def test_an_address_without_the_api_is_told() -> None:

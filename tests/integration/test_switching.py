@@ -18,7 +18,15 @@ from coding_assistant.contract import (
     ReceiptView,
 )
 from coding_assistant.domain import PromptRead
-from coding_assistant.errors import EngineBusy, EngineDied, ModelMissing, ModelUnknown, NotEnoughMemory
+from coding_assistant.errors import (
+    DataDirectoryUnusable,
+    EngineBusy,
+    EngineDied,
+    ModelMissing,
+    ModelUnknown,
+    NotEnoughMemory,
+)
+from coding_assistant.inference.snapshots import SnapshotFolder
 from coding_assistant.settings import Settings
 from support.cramped_engine import CrampedEngine, Memory
 from support.scripted_engine import Script, ScriptedEngine, by_name
@@ -184,6 +192,27 @@ async def test_what_every_model_has_read_goes_with_the_conversation(opened: Open
     assert not [each for each in (home / "snapshots").iterdir() if first.conversation_id in each.name]
 
 
+async def test_one_model_that_fails_to_forget_keeps_no_other_from_it(
+    opened: Opener, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines = engine(USUAL, home), engine(OTHER, home)
+    delete, calls = SnapshotFolder.delete, [0]
+
+    def fails_at_first(folder: SnapshotFolder, *owners: str) -> None:
+        calls[0] += 1
+        if calls[0] == 1:
+            raise DataDirectoryUnusable("A snapshot cannot be deleted just now.")
+        delete(folder, *owners)
+
+    async with opened(*engines) as assistant:
+        first = await assistant.query(QueryRequest(query=FIRST))
+        await assistant.query(follow_up(first, model=OTHER))
+        monkeypatch.setattr(SnapshotFolder, "delete", fails_at_first)
+        with pytest.raises(DataDirectoryUnusable):
+            await assistant.delete_conversation(first.conversation_id, permanently=True)
+        assert [each.held(0) for each in engines] == ["", ""]
+
+
 async def test_the_context_tells_which_model_is_next_and_what_it_has_read(opened: Opener, home: Path) -> None:
     async with opened(engine(USUAL, home), engine(OTHER, home)) as assistant:
         first = await assistant.query(QueryRequest(query=FIRST))
@@ -308,6 +337,20 @@ async def test_a_model_that_never_fits_takes_nobodys_memory(opened: Opener, home
         with pytest.raises(NotEnoughMemory):
             await assistant.query(QueryRequest(query=FIRST, model=OTHER))
         assert await loaded(assistant) == [USUAL]
+
+
+async def test_who_chose_a_model_that_does_not_load_is_told_the_way_back(opened: Opener, home: Path) -> None:
+    memory = Memory(1)
+    engines = cramped(home, memory, USUAL), CrampedEngine(OTHER, memory, missing_bytes=10**15)
+    async with opened(*engines) as assistant:
+        first = await assistant.query(QueryRequest(query=FIRST))
+        with pytest.raises(NotEnoughMemory) as caught:
+            await assistant.query(follow_up(first, model=OTHER))
+        assert OTHER in caught.value.hint
+        assert "/model -" in caught.value.hint
+        with pytest.raises(NotEnoughMemory) as caught:
+            await assistant.query(follow_up(first))
+        assert "/model -" in caught.value.hint
 
 
 async def test_reading_ahead_takes_nobodys_memory(opened: Opener, home: Path) -> None:

@@ -1,12 +1,13 @@
 """Scripted engines that share a memory too small for all of them."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import anyio.lowlevel
 
-from coding_assistant.domain import EngineInfo
+from coding_assistant.domain import EngineInfo, MemoryPlan
 from coding_assistant.errors import EngineDied, NotEnoughMemory
 from support.scripted_engine import Script, ScriptedEngine
 
@@ -25,7 +26,8 @@ class CrampedEngine(ScriptedEngine):
     """Loads only where its memory has room. ``loads`` and ``given_up`` count what became of its loads.
 
     With ``hold_loads``, a load that has begun waits for ``let_load``, and sets ``is_loading`` first.
-    ``missing_bytes`` is what it says when there is no room.
+    ``missing_bytes`` is what it says when there is no room, ``needed_bytes`` what it is loaded to take, and
+    ``left_free`` what it was told to leave to others.
     """
 
     def __init__(
@@ -36,8 +38,11 @@ class CrampedEngine(ScriptedEngine):
         snapshot_folder: Path | None = None,
         hold_loads: bool = False,
         missing_bytes: int = 1,
+        needed_bytes: int = 1,
     ) -> None:
         super().__init__(*scripts, name=name, slots=1, snapshot_folder=snapshot_folder)
+        plan = MemoryPlan(1_024, 1, weights=needed_bytes, kv_cache=0, compute=0, available=needed_bytes)
+        self._info = replace(self._info, memory=plan)
         self._memory = memory
         self._missing_bytes = missing_bytes
         self._may_load = anyio.Event()
@@ -46,6 +51,7 @@ class CrampedEngine(ScriptedEngine):
         self.is_loading = anyio.Event()
         self.loads = 0
         self.given_up = 0
+        self.left_free = 0
 
     @property
     def process_id(self) -> int | None:
@@ -75,6 +81,9 @@ class CrampedEngine(ScriptedEngine):
         if self.is_loaded:
             self._memory.loaded.remove(self.name)
         await super().close()
+
+    def leave_free(self, claimed_bytes: int) -> None:
+        self.left_free = claimed_bytes
 
     def let_load(self) -> None:
         """Let every load that waits, and every later one, go on."""

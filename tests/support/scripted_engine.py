@@ -179,7 +179,7 @@ class ScriptedEngine:
 
     async def save_slot(self, slot: int, name: str) -> int:
         self._check((), slot)
-        await self.load()
+        await anyio.lowlevel.checkpoint()
         held = self._read.get(slot, ())
         if self._snapshots is None or not held:
             return 0
@@ -191,7 +191,9 @@ class ScriptedEngine:
 
     async def restore_slot(self, slot: int, name: str) -> int:
         self._check((), slot)
-        await self.load()
+        await anyio.lowlevel.checkpoint()
+        if not self._loaded:
+            return 0
         if held := self._snapshot(name):
             self._read[slot] = held
             self.restored.append(name)
@@ -199,7 +201,7 @@ class ScriptedEngine:
 
     async def erase_slot(self, slot: int) -> None:
         self._check((), slot)
-        await self.load()
+        await anyio.lowlevel.checkpoint()
         self._read.pop(slot, None)
 
     async def close(self) -> None:

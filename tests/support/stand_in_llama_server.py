@@ -36,6 +36,7 @@ class Behaviour:
     """How the program differs from a faultless one without a GPU.
 
     ``devices`` and ``offloaded`` are lines of its own; ``layers_log`` is written before the model is loaded.
+    With more than ``most_layers`` on a GPU its memory is too small.
     """
 
     version: str = VERSION
@@ -47,6 +48,8 @@ class Behaviour:
     signal_at_load: int = 0
     load_error: str = ""
     ignores_key: bool = False
+    loses_first_port: bool = False
+    most_layers: int = 1_000
 
 
 def install(folder: Path, behaviour: Behaviour | None = None, *, name: str = "llama-server") -> Path:
@@ -86,6 +89,14 @@ def run(behaviour: Behaviour, words: list[str]) -> None:
         sys.exit(1)
     if behaviour.signal_at_load:
         os.kill(os.getpid(), behaviour.signal_at_load)
+    lost = Path("lost-port")  # in its own folder
+    if behaviour.loses_first_port and not lost.exists():
+        lost.touch()
+        _say(f"0.00.002.000 E srv  start: couldn't bind HTTP server socket, port: {options['--port']}")
+        sys.exit(1)
+    if int(options["--n-gpu-layers"]) > behaviour.most_layers:
+        _say("0.00.002.000 E llama_model_load: error loading model: unable to allocate CUDA0 buffer")
+        sys.exit(1)
     if behaviour.layers_log:
         _say(f"0.00.003.000 I load_tensors: {behaviour.layers_log}")
     _serve(options, ignores_key=behaviour.ignores_key)

@@ -27,6 +27,11 @@ def test_nothing_is_imported_from_the_working_directory(tmp_path: Path, import_p
     assert "No module named 'hostile'" in run.stderr
 
 
+@pytest.mark.parametrize("name", ["CODING_ASSISTANT_OPENAI_API_KEY", "coding_assistant_openai_api_key"])
+def test_no_child_gets_a_setting_and_least_of_all_a_key(name: str) -> None:
+    assert child_environment({"HOME": "/home/me", name: "secret"}) == {"HOME": "/home/me"}
+
+
 def test_all_else_is_inherited() -> None:
     inherited = {"HOME": "/home/me", "PYTHONPATH": ":/one:two:/three:"}
 

@@ -73,9 +73,29 @@ def test_an_embedder_is_named_by_kind_or_file(home: Path, value: str) -> None:
     assert load_settings(environment, {}).embedder == value
 
 
+@pytest.mark.parametrize("value", ["sk-4711", " sk-4711\n", "sk-4711\r\n"])
+def test_blanks_around_a_key_are_no_part_of_it(home: Path, value: str) -> None:
+    environment = {"CODING_ASSISTANT_HOME": str(home), "CODING_ASSISTANT_OPENAI_API_KEY": value}
+    key = load_settings(environment, {}).openai_api_key
+
+    assert key is not None
+    assert key.get_secret_value() == "sk-4711"
+
+
+@pytest.mark.parametrize("value", ["sk-4711 sk-4711", "sk-4711\nx", "sk-4711\u2019", "sk-4711\x00"])
+def test_a_key_that_cannot_be_sent_is_refused_without_being_shown(home: Path, value: str) -> None:
+    environment = {"CODING_ASSISTANT_HOME": str(home), "CODING_ASSISTANT_OPENAI_API_KEY": value}
+
+    with pytest.raises(InvalidSetting, match="openai_api_key") as caught:
+        load_settings(environment, {})
+    assert "4711" not in f"{caught.value.message} {caught.value.hint} {caught.value!r}"
+
+
 @pytest.mark.parametrize("value", ["statik", "sentence-transformers", "sentence-transformers:", "model.onnx"])
 def test_an_embedder_of_no_kind_is_an_error_that_lists_the_kinds(home: Path, value: str) -> None:
-    with pytest.raises(InvalidSetting, match=r"embedder .*static, none, .*\.gguf, .*sentence-transformers:"):
+    with pytest.raises(
+        InvalidSetting, match=r"embedder .*static, none, .*\.gguf, .*ollama:name, .*sentence-tr"
+    ):
         load_settings({"CODING_ASSISTANT_HOME": str(home), "CODING_ASSISTANT_EMBEDDER": value}, {})
 
 

@@ -153,8 +153,8 @@ class AsyncAssistant(QuestionCalls):
         """Return the catalog, with what is installed, selected and loaded; files that are used come last."""
         catalog = await to_thread.run_sync(open_catalog, self._settings)
         selected = await self._chats.spec_of(None)
-        specs = {spec.name: spec for spec in catalog.specs}
-        specs |= {spec.name: spec for spec in (selected, *(chat.spec for chat in self._chats.made()))}
+        used = (selected, *(chat.spec for chat in self._chats.made()))
+        specs = {(spec.name, spec.path): spec for spec in (*catalog.specs, *used)}
         return [await self._model_view(spec, catalog, selected) for spec in specs.values()]
 
     async def model(self, name: str) -> contract.ModelView:

@@ -7,7 +7,6 @@ question to any model stops what goes on for nobody with all the others.
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -16,7 +15,7 @@ from anyio import to_thread
 from anyio.abc import TaskGroup
 
 from coding_assistant.assistant.chat_parts import SPEEDS_FILE, ChatParts, make_chat_model, make_chat_parts
-from coding_assistant.assistant.resident import Resident, Tell
+from coding_assistant.assistant.resident import Plan, Resident, Tell
 from coding_assistant.assistant.residents import Residents
 from coding_assistant.assistant.sizing import memory_plan
 from coding_assistant.assistant.wiring import chosen_model, open_catalog
@@ -25,7 +24,7 @@ from coding_assistant.chat.idle import Attention
 from coding_assistant.chat.store import ConversationStore
 from coding_assistant.data_directory import DataDirectory
 from coding_assistant.domain import MemoryPlan, ModelSpec
-from coding_assistant.errors import ModelUnknown
+from coding_assistant.errors import CodingAssistantError, ModelUnknown
 from coding_assistant.inference.catalog import Catalog
 from coding_assistant.inference.reading_speed import ReadingSpeeds
 from coding_assistant.inference.snapshots import SnapshotFolder
@@ -147,10 +146,16 @@ class Chats:
 
     async def forget(self, conversation_ids: Collection[str]) -> None:
         """Delete what any model has read of conversations."""
+        failure: CodingAssistantError | None = None
         for chat in self.made():
-            await chat.parts.model.caches.forget(conversation_ids)
+            try:
+                await chat.parts.model.caches.forget(conversation_ids)
+            except CodingAssistantError as error:  # the other models are to forget it all the same
+                failure = failure or error
         # Also what models have read that nobody has asked since the start.
         await to_thread.run_sync(lambda: self._snapshots.delete(*conversation_ids))
+        if failure is not None:
+            raise failure
 
     async def forget_strays(self) -> None:
         """Delete what was read of conversations that are no more: a crash may have left it behind them."""
@@ -188,9 +193,12 @@ class Chats:
     def _open_speeds(self) -> ReadingSpeeds:
         return ReadingSpeeds(self._settings.home / SPEEDS_FILE)
 
-    def _prepare(self, model: str | None) -> tuple[ModelSpec, Engine, Callable[[], MemoryPlan | None]]:
+    def _prepare(self, model: str | None) -> tuple[ModelSpec, Engine, Plan]:
         catalog, spec = self._entry(model)
-        plan = partial(memory_plan, spec, catalog, self._settings)
+
+        def plan(claimed_bytes: int) -> MemoryPlan | None:
+            return memory_plan(spec, catalog, self._settings, claimed_bytes=claimed_bytes)
+
         return spec, self._make_engine(catalog, spec, self._settings), plan
 
     def _entry(self, model: str | None) -> tuple[Catalog, ModelSpec]:

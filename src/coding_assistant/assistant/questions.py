@@ -123,7 +123,8 @@ class QuestionCalls(ConversationCalls):
                 )
             )
             self._asked_at = {**self._asking_lately(), place.session_id: monotonic()}
-            asked = AskedQuestion(place.session_id, turn, about, sampling)
+            way_back = _way_back(chat) if request.model or place.conversation.model else ""
+            asked = AskedQuestion(place.session_id, turn, about, sampling, way_back)
             started = AnswerStarted(place.session_id, turn, chat.name)
             generation = self._generations.start(started, lambda made: _answer(chat, asked, made))
         return generation.id
@@ -309,6 +310,11 @@ def _has_answered(model: str, past: Sequence[Turn]) -> bool:
 async def _answer(chat: Chat, asked: AskedQuestion, generation: Generation) -> None:
     async with chat.answering(generation.emit):
         await chat.parts.answering.answer(asked, generation)
+
+
+def _way_back(chat: Chat) -> str:
+    """Return what to tell of a model that was chosen for the conversation, should it not come to answer."""
+    return f"The conversation goes on with {chat.name}: choose another model, or `/model -` for the usual."
 
 
 def _digest(request: contract.QueryRequest) -> str:

@@ -32,6 +32,9 @@ from coding_assistant.protocols import Engine
 Tell: TypeAlias = Callable[[Waiting | ModelLoading], None]
 """Is told what a question waits for."""
 
+Plan: TypeAlias = Callable[[int], MemoryPlan | None]
+"""Says what a model takes if it is loaded now, beside others that are to get so many bytes more; blocks."""
+
 
 class Changes:
     """Wakes who waits until somebody begins or ends to use a model, or until one was loaded or unloaded."""
@@ -57,6 +60,10 @@ class _OwnProcess(Protocol):
     @property
     def process_id(self) -> int | None:
         """The process; None while there is none."""
+        ...
+
+    def leave_free(self, claimed_bytes: int) -> None:
+        """Have later loads leave so much of the available memory to others."""
         ...
 
 
@@ -94,7 +101,7 @@ class Resident:
         self._loading: _Loading | None = None
         self._is_leaving = False
         self._last_words: Callable[[], Awaitable[None]] | None = None
-        self._plan: Callable[[], MemoryPlan | None] | None = None
+        self._plan: Plan | None = None
         self.last_use: float | None = None
         self.last_info: EngineInfo | None = None
 
@@ -139,14 +146,27 @@ class Resident:
         """Have something done each time before the model is unloaded on purpose."""
         self._last_words = last_words
 
-    def planned_by(self, plan: Callable[[], MemoryPlan | None]) -> None:
+    def planned_by(self, plan: Plan) -> None:
         """Have a blocking function say what the model takes if it is loaded now."""
         self._plan = plan
 
-    async def would_be_reduced(self) -> bool:
+    async def would_be_reduced(self, claimed_bytes: int) -> bool:
         """Whether the model would get less context now than it is to have."""
-        plan = await to_thread.run_sync(self._plan) if self._plan else None
-        return plan is not None and bool(plan.reduction)
+        plan = await to_thread.run_sync(self._plan, claimed_bytes) if self._plan else None
+        return plan is not None and plan.shrinks and bool(plan.reduction)
+
+    @property
+    def needed_bytes(self) -> int:
+        """What the model was loaded to take in this machine's memory; 0 while it is not there."""
+        plan = self.last_info.memory if self.last_info and self.is_loaded else None
+        return plan.needed if plan else 0
+
+    async def claimed_bytes(self) -> int:
+        """Return what the model still has to get of the memory that counts as available."""
+        process_id = self.process_id
+        if process_id is None:
+            return 0
+        return max(0, self.needed_bytes - await to_thread.run_sync(_own_bytes, process_id))
 
     async def residence(self) -> Residence:
         """Return where the model stands."""
@@ -166,8 +186,10 @@ class Resident:
         """The process whose end gives memory back; None for a model that runs elsewhere, or is not loaded."""
         return self._engine.process_id if isinstance(self._engine, _OwnProcess) else None
 
-    async def load_engine(self) -> None:
-        """Load the model without asking whether there is room; ``NotEnoughMemory`` if there is not."""
+    async def load_engine(self, claimed_bytes: int) -> None:
+        """Load the model once others have so many bytes more; may raise ``NotEnoughMemory``."""
+        if isinstance(self._engine, _OwnProcess):
+            self._engine.leave_free(claimed_bytes)
         self.last_info = await self._engine.load()
 
     async def leave(self, attention: Attention) -> None:
@@ -302,3 +324,15 @@ def _resident_bytes(process_id: int) -> int | None:
         return int(psutil.Process(process_id).memory_info().rss)
     except psutil.Error:
         return None
+
+
+def _own_bytes(process_id: int) -> int:
+    """Return what a process holds that no longer counts as available memory.
+
+    Of a file's pages that are mapped, such as a model's weights, the kernel says that they are available.
+    """
+    try:
+        held = psutil.Process(process_id).memory_info()
+    except psutil.Error:
+        return 0
+    return int(held.rss - getattr(held, "shared", 0))  # which is told by Linux alone

@@ -6,7 +6,13 @@ from coding_assistant.domain import MemoryPlan, ModelSpec
 from coding_assistant.errors import InvalidModel, ModelBroken, ModelMissing
 from coding_assistant.inference.catalog import Catalog
 from coding_assistant.inference.gguf import GgufHeader
-from coding_assistant.inference.memory import MOST_AUTOMATIC_SLOTS, automatic_slots, plan_memory, shortened
+from coding_assistant.inference.memory import (
+    MOST_AUTOMATIC_SLOTS,
+    automatic_slots,
+    available_bytes,
+    plan_memory,
+    shortened,
+)
 from coding_assistant.settings import AUTOMATIC, Settings
 
 
@@ -25,10 +31,12 @@ def sized(spec: ModelSpec, catalog: Catalog, settings: Settings) -> ModelSpec:
     return replace(spec, slots=_slots(spec, catalog, settings))
 
 
-def memory_plan(spec: ModelSpec, catalog: Catalog, settings: Settings) -> MemoryPlan | None:
+def memory_plan(
+    spec: ModelSpec, catalog: Catalog, settings: Settings, *, claimed_bytes: int = 0
+) -> MemoryPlan | None:
     """Return what the model takes if it is loaded now; None where its file cannot be read or is elsewhere.
 
-    What would lie on a GPU is counted as well.
+    What would lie on a GPU is counted as well. ``claimed_bytes`` are other models' that count as available.
     """
     header = None if spec.address else _header(spec, catalog)
     if header is None:
@@ -38,6 +46,7 @@ def memory_plan(spec: ModelSpec, catalog: Catalog, settings: Settings) -> Memory
         context_tokens=spec.context_length,
         slots=spec.slots,
         batch_tokens=settings.batch_tokens,
+        available=available_bytes() - claimed_bytes,
     )
     return shortened(replace(plan, shrinks=spec.shrinks))
 

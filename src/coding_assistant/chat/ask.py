@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from math import inf
 from time import monotonic
 
 import anyio
@@ -70,12 +71,13 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class AskedQuestion:
-    """A question that is on disk, with all that its answer depends on."""
+    """A question that is on disk, with all its answer depends on; ``way_back`` is said if no model loads."""
 
     session_id: str
     turn: Turn
     about: CodeAskedAbout
     sampling: Sampling
+    way_back: str = ""
 
 
 @dataclass(slots=True)
@@ -100,6 +102,14 @@ class _Draft:
         """Take the time of the first thing that the user sees, thoughts included."""
         if not (self.text or self.reasoning):
             self.first_token = monotonic() - self.began
+
+    def note_thought(self, piece: ReasoningPiece) -> None:
+        """Add thoughts; what turns out to have been thoughts as well is no part of the answer."""
+        if piece.takes_text_back:
+            self.reasoning, self.text = self.reasoning + self.text, ""
+            self.tokens, self.are_tokens_known = (), False
+            self.saved = -inf  # what was saved of it is to be written over at once
+        self.reasoning += piece.text
 
     def timings(self) -> Timings:
         """Return where the time went so far."""
@@ -159,7 +169,8 @@ class Answering:
             if generation.scope.cancelled_caught:
                 finish = Finish.CANCELLED
         except CodingAssistantError as error:
-            finish, failure = Finish.FAILED, _failure(error)
+            way_back = "" if self.model.engine.is_loaded else asked.way_back
+            finish, failure = Finish.FAILED, _failure(error, way_back)
         except Exception as error:  # noqa: BLE001  -- whatever it was, the turn is to be kept as failed
             logger.error("answer %s failed: %s", asked.turn.id, places(error))  # noqa: TRY400
             finish, failure = Finish.FAILED, internal_failure()
@@ -263,7 +274,7 @@ class Answering:
                         report_reading(event)
                     case ReasoningPiece():
                         draft.note_first_token()
-                        draft.reasoning += event.text
+                        draft.note_thought(event)
                         emit(ReasoningDelta(event.text))
                     case TextPiece():
                         await self._keep(asked.turn, draft, event)
@@ -384,6 +395,6 @@ def _require_words(draft: _Draft, ended: GenerationEnded) -> None:
     )
 
 
-def _failure(error: CodingAssistantError) -> AnswerFailed:
+def _failure(error: CodingAssistantError, way_back: str = "") -> AnswerFailed:
     seconds = error.retry_after_seconds if isinstance(error, Busy) else None
-    return AnswerFailed(error.code, error.message, error.hint, seconds)
+    return AnswerFailed(error.code, error.message, f"{error.hint} {way_back}".strip(), seconds)

@@ -18,7 +18,15 @@ from coding_assistant.chat.receipt import Budget
 from coding_assistant.chat.rendering import ConversationText
 from coding_assistant.chat.store import ConversationStore
 from coding_assistant.chat.summaries import summary_from, summary_request, turns_to_summarise
-from coding_assistant.domain import EngineInfo, GenerationRequest, Project, Summary, TextPiece, Turn
+from coding_assistant.domain import (
+    EngineInfo,
+    GenerationRequest,
+    Project,
+    ReasoningPiece,
+    Summary,
+    TextPiece,
+    Turn,
+)
 from coding_assistant.errors import CodingAssistantError, NotFound
 
 
@@ -99,6 +107,8 @@ class Compacting:
             async for event in events:
                 if isinstance(event, TextPiece):
                     written += event.text
+                elif isinstance(event, ReasoningPiece) and event.takes_text_back:
+                    written = ""
         return await summary_from(model.engine, written, text, turns, budget=budget, now=datetime.now(UTC))
 
     async def _read_again(

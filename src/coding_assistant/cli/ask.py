@@ -10,13 +10,15 @@ import typer
 from coding_assistant.cli.answering import AnswerView, continuation_hint, follow
 from coding_assistant.cli.connection import Connection, connect, server_url
 from coding_assistant.cli.conversation_choice import find_conversation, latest_conversation
+from coding_assistant.cli.elsewhere import say_where_questions_go
 from coding_assistant.cli.exits import ExitCode
 from coding_assistant.cli.options import (
+    USUAL_MODEL,
+    AnsweringModelOption,
     ContinueOption,
     ConversationOption,
     GlobalOptions,
     JsonOption,
-    ModelOption,
     ProjectOption,
     chosen_folder,
     named_model,
@@ -25,9 +27,14 @@ from coding_assistant.cli.options import (
 from coding_assistant.cli.rendering import SHORT_ID
 from coding_assistant.cli.screen import Screen, Span, standard_error, standard_output
 from coding_assistant.cli.weights import ensure_model
-from coding_assistant.contract import MAX_QUESTION_CHARACTERS, QueryRequest, QueryResponse
+from coding_assistant.contract import (
+    MAX_QUESTION_CHARACTERS,
+    ConversationPatch,
+    QueryRequest,
+    QueryResponse,
+)
 from coding_assistant.domain import Finish
-from coding_assistant.errors import InvalidRequest
+from coding_assistant.errors import InvalidRequest, ModelMissing, ModelUnknown
 from coding_assistant.settings import Settings
 
 _UTF8_BYTES = 4
@@ -47,6 +54,18 @@ class Place:
     model: str | None = None
 
 
+class ConversationModelMissing(ModelMissing):
+    """The model that was chosen for a conversation is gone."""
+
+    @classmethod
+    def of(cls, model: str, *, hint: str) -> "ConversationModelMissing":
+        """Return it with the way out first, then with what was found to help."""
+        return cls(
+            f"This conversation goes on with {model}, which is not here.",
+            hint=f"`--model -` takes the usual one. {hint}".rstrip(),
+        )
+
+
 def ask(
     context: typer.Context,
     question: Annotated[
@@ -54,7 +73,7 @@ def ask(
     ],
     *,
     project: ProjectOption = None,
-    model: ModelOption = None,
+    model: AnsweringModelOption = None,
     goes_on: ContinueOption = False,
     conversation: ConversationOption = None,
     max_tokens: Annotated[
@@ -78,6 +97,7 @@ def ask(
     )
     with connect(settings, purpose="ask", screen=side) as connection:
         place = find_place(connection, project=project, goes_on=goes_on, conversation=conversation)
+        settle_model(connection, place, model=model, screen=side)
         request = asked.model_copy(
             update={"project": place.project_id, "conversation_id": place.conversation_id}
         )
@@ -116,17 +136,44 @@ def ready_settings(
 
     Before one is fetched for it, the conversation that is to go on must be found: it may have its own.
     """
-    settings = read_settings(model_name=model)
+    settings = read_settings(model_name=named_model(model))
     if server_url(settings) is not None:
         return settings
-    answering = settings
+    its_own = None
     if goes_on or conversation is not None:
         with connect(settings, purpose="ask", screen=screen) as connection:
             place = find_place(connection, project=project, goes_on=goes_on, conversation=conversation)
-        if model is None and place.model is not None:
-            answering = settings.model_copy(update={"model_name": place.model})
-    ensure_model(answering, screen, pulls_unasked=GlobalOptions.of(context).pull_if_none)
+        its_own = place.model if model is None else None
+    answering = settings if its_own is None else settings.model_copy(update={"model_name": its_own})
+    try:
+        ensure_model(answering, screen, pulls_unasked=GlobalOptions.of(context).pull_if_none)
+    except (ModelMissing, ModelUnknown) as error:
+        if its_own is None:
+            raise
+        raise ConversationModelMissing.of(its_own, hint=error.hint) from error
     return settings
+
+
+def settle_model(connection: Connection, place: Place, *, model: str | None, screen: Screen) -> None:
+    """Take the conversation back to the usual model if ``-`` says so; say where a server's model runs.
+
+    Raises ``ConversationModelMissing`` where the conversation's own is to answer and the server has it not.
+    """
+    calls, bridge = connection.calls, connection.bridge
+    if model == USUAL_MODEL and place.conversation_id is not None:
+        bridge.run(calls.change_conversation(place.conversation_id, ConversationPatch(model=None)))
+    if connection.url is None:  # `ready_settings` has seen to the rest
+        return
+    its_own = place.model if model is None else None
+    if its_own is not None:
+        try:
+            view = bridge.run(calls.model(its_own))
+        except (ModelMissing, ModelUnknown) as error:
+            raise ConversationModelMissing.of(its_own, hint=error.hint) from error
+        if not (view.installed or view.loaded or view.address):
+            hint = f"Or run `coding-assistant models pull {view.name}`."
+            raise ConversationModelMissing.of(its_own, hint=hint)
+    say_where_questions_go(connection, its_own or named_model(model), screen)
 
 
 def find_place(

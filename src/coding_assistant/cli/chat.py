@@ -7,16 +7,25 @@ from collections.abc import Callable, Mapping
 import typer
 
 from coding_assistant.cli.answering import AnswerView, follow
-from coding_assistant.cli.ask import Place, find_place, ready_settings, require_one_choice
+from coding_assistant.cli.ask import (
+    ConversationModelMissing,
+    Place,
+    find_place,
+    ready_settings,
+    require_one_choice,
+    settle_model,
+)
 from coding_assistant.cli.bridge import InterruptedAgain
 from coding_assistant.cli.connection import Connection, connect
 from coding_assistant.cli.exits import print_error
 from coding_assistant.cli.options import (
+    USUAL_MODEL,
+    AnsweringModelOption,
     ContinueOption,
     ConversationOption,
-    ModelOption,
     ProjectOption,
     named_model,
+    read_settings,
 )
 from coding_assistant.cli.rendering import (
     SHORT_ID,
@@ -33,9 +42,6 @@ from coding_assistant.errors import CodingAssistantError, ModelMissing
 from coding_assistant.inference.memory import size_in_words
 
 PROMPT = "> "
-USUAL_MODEL = "-"
-"""Names the model that the settings choose: no model can be called that."""
-
 _HISTORY_MESSAGES = 50
 
 
@@ -43,7 +49,7 @@ def chat(
     context: typer.Context,
     *,
     project: ProjectOption = None,
-    model: ModelOption = None,
+    model: AnsweringModelOption = None,
     goes_on: ContinueOption = False,
     conversation: ConversationOption = None,
 ) -> None:
@@ -53,12 +59,25 @@ def chat(
     """
     require_one_choice(goes_on=goes_on, conversation=conversation)
     output, side = standard_output(), standard_error()
-    settings = ready_settings(
-        context, model=model, screen=side, goes_on=goes_on, conversation=conversation, project=project
-    )
+    try:
+        settings = ready_settings(
+            context, model=model, screen=side, goes_on=goes_on, conversation=conversation, project=project
+        )
+    except ConversationModelMissing as error:
+        _say_what_is_missing(side, error)
+        settings = read_settings()
     with connect(settings, purpose="chat", screen=side) as connection:
         place = find_place(connection, project=project, goes_on=goes_on, conversation=conversation)
+        try:
+            settle_model(connection, place, model=model, screen=side)
+        except ConversationModelMissing as error:
+            _say_what_is_missing(side, error)
         Chat(connection, place, model=named_model(model), output=output, side=side).run()
+
+
+def _say_what_is_missing(side: Screen, error: ConversationModelMissing) -> None:
+    """Say that the conversation's model is gone; the chat opens anyway, for in it another can be chosen."""
+    print_error(side, error.message, f"{error.hint} Here, `/model {USUAL_MODEL}` does.")
 
 
 class _Leave(Exception):
@@ -213,11 +232,15 @@ class Chat:
         calls, bridge = self._connection.calls, self._connection.bridge
         present = self._present_model()
         rows = [("", "name", "size", "here", "")]
-        for each in bridge.run(calls.models()):
+        known = bridge.run(calls.models())
+        if any(each.selected and each.address for each in known):  # models here cannot be chosen then
+            known = [each for each in known if each.address]
+        for each in known:
             is_present = each.selected if present is None else present in {each.name, each.file}
             mark = "*" if is_present else ""
             size = size_in_words(each.size_bytes) if each.size_bytes else "?"
-            rows.append((mark, each.name, size, "yes" if each.installed else "no", memory_note(each)))
+            here = "yes" if each.installed else "elsewhere" if each.address else "no"
+            rows.append((mark, each.name, size, here, memory_note(each)))
         self._output.table(rows, indent="  ")
 
     def _present_model(self) -> str | None:

@@ -26,10 +26,14 @@ _CONNECT_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """An assistant, and the bridge to its event loop."""
+    """An assistant, and the bridge to its event loop.
+
+    ``url`` is the running server's, whose settings may be others than this command's; None: it is in here.
+    """
 
     calls: AssistantCalls
     bridge: Bridge
+    url: str | None = None
 
 
 def server_url(settings: Settings) -> str | None:
@@ -60,7 +64,7 @@ def connect(
             url = _wait_for_turn(settings, screen, deadline=deadline)
             if url is not None:
                 remote = stack.enter_context(crossing.within(RemoteAssistant(url)))
-                yield Connection(remote, crossing)
+                yield Connection(remote, crossing, url)
                 return
             try:
                 opening = crossing.within(AsyncAssistant.open(settings, purpose=purpose))

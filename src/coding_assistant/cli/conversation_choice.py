@@ -54,6 +54,7 @@ def latest_conversation(connection: Connection, *, project_id: str) -> Conversat
     known = [each for each in every if not each.archived]
     if not known:
         raise ConversationNotFound(
-            "There is no conversation about this folder to go on with.", hint="Ask without -c to begin one."
+            "There is no conversation about this folder to go on with.",
+            hint="Name another one with --project, or ask without -c to begin one.",
         )
     return max(known, key=lambda each: each.last_updated)

@@ -1,7 +1,7 @@
 """``conversations``: look at, find, change, delete, restore, export and import what was said."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +11,7 @@ import typer
 from coding_assistant.chat.export import summary_heading
 from coding_assistant.cli.connection import Connection, connect
 from coding_assistant.cli.conversation_choice import find_conversation
+from coding_assistant.cli.elsewhere import address_of_server
 from coding_assistant.cli.options import JsonOption, ProjectOption, chosen_folder, read_settings
 from coding_assistant.cli.rendering import SHORT_ID, Line, count, message_lines, written
 from coding_assistant.cli.screen import Screen, Span, one_line, standard_error, standard_output
@@ -22,8 +23,9 @@ from coding_assistant.contract import (
     MessageView,
     SummaryView,
 )
-from coding_assistant.errors import InvalidRequest
+from coding_assistant.errors import CodingAssistantError, InvalidRequest
 from coding_assistant.project.walk import open_root
+from coding_assistant.settings import OPENAI
 
 conversations = typer.Typer(
     help="List, show, search, rename, pin, archive, delete, restore, export, import.", no_args_is_help=True
@@ -170,19 +172,27 @@ def delete(
         connection.bridge.run(
             connection.calls.delete_conversation(found.conversation_id, permanently=permanently)
         )
+        remains = _what_remains(connection)
     short = found.conversation_id[:SHORT_ID]
     output.line(f"Deleted {short}  {found.title}")
     if not permanently:
         output.line(Span(f"Undo: coding-assistant conversations restore {short}", "dim"))
-    _say_what_remains(output)
+    if remains:
+        output.line(Span(remains, "yellow"))
 
 
-def _say_what_remains(output: Screen) -> None:
+def _what_remains(connection: Connection) -> str:
     # Loading the parts takes a third of a second that `--help` does not need.
     from coding_assistant.assistant import remains_elsewhere  # noqa: PLC0415
 
-    if remains := remains_elsewhere(read_settings()):
-        output.line(Span(remains, "yellow"))
+    settings = read_settings()
+    if connection.url is not None:  # the server's settings count
+        with suppress(CodingAssistantError):  # it is deleted; by settings that fail, nothing was sent
+            address = address_of_server(connection)
+            elsewhere = {"engine": OPENAI, "openai_base_url": address}
+            return remains_elsewhere(settings.model_copy(update=elsewhere)) if address else ""
+        return ""
+    return remains_elsewhere(settings)
 
 
 @conversations.command()

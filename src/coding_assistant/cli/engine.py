@@ -2,21 +2,30 @@
 
 import os
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, closing
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing, closing
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated
 
 import typer
 
 from coding_assistant.cli.bridge import bridge
+from coding_assistant.cli.first_question import QUESTION, closed_at_the_end, first_answer
 from coding_assistant.cli.options import JsonOption, ModelOption, read_settings
 from coding_assistant.cli.progress import ProgressLine, progress_line
 from coding_assistant.cli.rendering import duration
 from coding_assistant.cli.screen import Screen, Span, standard_error, standard_output
 from coding_assistant.data_directory import DataDirectory
-from coding_assistant.domain import GenerationRequest, Message, ModelSpec, ReasoningPiece, Role, TextPiece
-from coding_assistant.errors import EngineFailed, InvalidModel, ModelBroken, NotEnoughMemory
+from coding_assistant.domain import ModelSpec, ReasoningPiece, TextPiece
+from coding_assistant.errors import (
+    EngineFailed,
+    InvalidModel,
+    InvalidSetting,
+    ModelBroken,
+    ModelMissing,
+    ModelUnknown,
+    NotEnoughMemory,
+)
 from coding_assistant.inference.engine_programs import (
     AUTO,
     NAMED,
@@ -42,7 +51,7 @@ from coding_assistant.inference.native_build.record import SERVER
 from coding_assistant.inference.native_build.toolchain import GPUS
 from coding_assistant.inference.processor import this_processor
 from coding_assistant.protocols import Engine
-from coding_assistant.settings import Settings
+from coding_assistant.settings import OPENAI, Settings
 
 engine = typer.Typer(
     help="Show what runs models here, or compile one for this machine.", no_args_is_help=True
@@ -54,9 +63,10 @@ SPEEDS_FILE = "engine-speeds.json"
 _MEASURED_CONTEXT_TOKENS = 1_024
 _NOT_MEASURED = "How fast they are: coding-assistant engine show --measure"
 
+_NOT_ITS_FAULT = (InvalidModel, InvalidSetting, ModelBroken, ModelMissing, ModelUnknown, NotEnoughMemory)
+"""Errors that keep a new engine from being tried, and say nothing about it."""
+
 _WAIT = "Six to thirty minutes; Ctrl-C stops it, and the next call goes on."
-_QUESTION = "What is 2+2?"
-_ANSWER_TOKENS = 24
 
 
 # --- Building -------------------------------------------------------------------------------------
@@ -145,20 +155,20 @@ def _try_it(settings: Settings, built: Built, side: Screen) -> None:
     wanted = settings.model_copy(
         update={"llama_server": str(built.folder / SERVER), "engine": "llama.cpp", "require_gpu": False}
     )
-    catalog = open_catalog(wanted)
-    spec = chosen_model(catalog, wanted)
-    if catalog.file_of(spec) is None:
-        side.line("No model is here yet to try it with; it tells its version, and that must do.")
-        return
     try:
+        catalog = open_catalog(wanted)
+        spec = chosen_model(catalog, wanted)
+        if catalog.file_of(spec) is None:
+            side.line("No model is here yet to try it with; it tells its version, and that must do.")
+            return
         tried = make_engine(catalog, spec, wanted)
-        with bridge() as crossing, crossing.within(_closing(tried)), progress_line(side) as bar:
+        with bridge() as crossing, crossing.within(closed_at_the_end(tried)), progress_line(side) as bar:
             bar.show(f"Trying it with {spec.name}")
             answer = crossing.run(_answer(tried, spec))
-    except (NotEnoughMemory, ModelBroken, InvalidModel) as error:  # the fault is not the engine's
+    except _NOT_ITS_FAULT as error:
         side.line(Span(f"It is installed untried: {error.message}", "yellow"))
         return
-    side.line(f"{spec.name} on it, asked {_QUESTION!r}: {answer!r}")
+    side.line(f"{spec.name} on it, asked {QUESTION!r}: {answer!r}")
 
 
 async def _answer(tried: Engine, spec: ModelSpec) -> str:
@@ -166,29 +176,13 @@ async def _answer(tried: Engine, spec: ModelSpec) -> str:
     info = await tried.load()
     if info.program != NAMED:
         raise EngineFailed(f"The engine that was compiled does not run: {info.notice}")
-    request = GenerationRequest(
-        tokens=await tried.encode([Message(Role.USER, _QUESTION)]),
-        slot=0,
-        max_tokens=_ANSWER_TOKENS,
-        temperature=0.0,
-        top_p=1.0,
-        stop=spec.stop_tokens,
-    )
     text = ""
-    async with aclosing(tried.generate(request)) as events:
+    async with aclosing(first_answer(tried, stop=spec.stop_tokens)) as events:
         async for event in events:
             text += event.text if isinstance(event, TextPiece | ReasoningPiece) else ""
     if not text.strip():
         raise EngineFailed("The engine that was compiled loads the model, and answers nothing.")
     return text.strip()
-
-
-@asynccontextmanager
-async def _closing(running: Engine) -> AsyncGenerator[None, None]:
-    try:
-        yield
-    finally:
-        await running.close()
 
 
 # --- Showing --------------------------------------------------------------------------------------
@@ -225,13 +219,16 @@ def show(
 
     output, side = standard_output(), standard_error()
     settings = read_settings(model_name=model)
-    spec = chosen_model(open_catalog(settings), settings)
+    local = settings
+    if settings.engine == OPENAI:  # its model is not one of those that the engines here run
+        local = settings.model_copy(update={"engine": "llama.cpp", "model_name": model})
+    spec = chosen_model(open_catalog(local), local)
     folder = DataDirectory(settings.home).engines
     programs = find_programs(folder, settings.llama_server, os.environ.get("PATH", ""))
     choice = choose_program(programs, settings.llama_server)
     speeds = EngineSpeeds(settings.home / SPEEDS_FILE)
     if measured:
-        _measure(settings, programs, speeds, side=side)
+        _measure(local, programs, speeds, side=side)
     processor = this_processor()
     shown = [
         _Shown(
@@ -245,7 +242,7 @@ def show(
     if as_json:
         output.json(_as_json(shown, choice, processor.name))
     else:
-        remote = settings.openai_base_url if settings.engine == "openai" else None
+        remote = settings.openai_base_url if settings.engine == OPENAI else None
         _print(output, shown, choice, model=spec.name, remote=remote)
 
 
@@ -272,8 +269,12 @@ def _measure(
         # What is guessed and right would count as written.
         spec = replace(chosen_model(catalog, short), speculation="off")
         tried = make_engine(catalog, spec, short)
-        with bridge() as crossing, crossing.within(_closing(tried)), progress_line(side) as bar:
+        with bridge() as crossing, crossing.within(closed_at_the_end(tried)), progress_line(side) as bar:
             bar.show(f"Measuring {program.title} with {spec.name}")
+            info = crossing.run(tried.load())
+            if info.program != program.kind:  # it failed, and another stands in for it
+                side.line(Span(info.notice, "yellow"))
+                continue
             speeds.add(_speed_key(program), spec.name, crossing.run(measure(tried)))
 
 

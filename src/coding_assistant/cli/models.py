@@ -2,14 +2,15 @@
 
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, closing, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from coding_assistant.cli.bridge import Interrupt, bridge
+from coding_assistant.cli.first_question import QUESTION, closed_at_the_end, first_answer
 from coding_assistant.cli.memory import memory_rows
 from coding_assistant.cli.model_entries import add, remove
 from coding_assistant.cli.options import JsonOption, read_settings
@@ -19,16 +20,12 @@ from coding_assistant.cli.screen import Screen, Span, standard_error, standard_o
 from coding_assistant.cli.weights import described, pull, stand_in_notice
 from coding_assistant.data_directory import DataDirectory
 from coding_assistant.domain import (
-    EngineEvent,
     EngineInfo,
     GenerationEnded,
-    GenerationRequest,
     MemoryPlan,
-    Message,
     ModelSpec,
     PromptRead,
     ReasoningPiece,
-    Role,
     TextPiece,
 )
 from coding_assistant.errors import CodingAssistantError, EngineFailed
@@ -37,7 +34,6 @@ from coding_assistant.inference.found_models import FoundModel
 from coding_assistant.inference.gguf import GgufHeader, Glimpse, glimpse
 from coding_assistant.inference.memory import size_in_words
 from coding_assistant.inference.model_kinds import ModelKind
-from coding_assistant.protocols import Engine
 from coding_assistant.settings import Settings
 
 models = typer.Typer(help="List, show, pull, check, add, remove.", no_args_is_help=True)
@@ -52,18 +48,19 @@ OptionalNameArgument = Annotated[
 MOST_GLIMPSES = 300
 """Of so many files the beginning is read for the list, a millisecond each."""
 
-CHECK_QUESTION = "What is 2+2?"
-CHECK_TOKENS = 64
-
 
 @models.command("list")
 def list_models(*, as_json: JsonOption = False) -> None:
     """List the models that can be chosen by name; * marks the one that answers."""
     output = standard_output()
     settings, catalog, chosen = _chosen(None)
-    known, found = list(catalog.specs), list(_glimpses(catalog))
-    if chosen.name not in [spec.name for spec in known] + [model.name for model, _ in found]:
-        known.append(chosen)
+    if chosen.address:  # models here cannot be chosen then
+        known, found = [chosen], []
+    else:
+        known, found = list(catalog.specs), list(_glimpses(catalog))
+        is_listed = any(_is_chosen(spec, chosen) for spec in known)
+        if not (is_listed or any(_is_chosen(model, chosen) for model, _ in found)):
+            known.append(chosen)
     if as_json:
         output.json(
             [
@@ -76,10 +73,10 @@ def list_models(*, as_json: JsonOption = False) -> None:
     for spec in known:
         here = _here(catalog, spec)
         size = size_in_words(spec.size_bytes) if spec.size_bytes else "?"
-        mark = "*" if spec.name == chosen.name else ""
+        mark = "*" if _is_chosen(spec, chosen) else ""
         rows.append((mark, spec.name, size, f"{spec.context_length:,}", here, spec.title))
     output.table(rows)
-    _show_found(output, found, chosen, catalog.found.complaints)
+    _show_found(output, found, chosen, () if chosen.address else catalog.found.complaints)
     output.line()
     notice = stand_in_notice(chosen, settings)
     if notice:
@@ -188,7 +185,7 @@ def _show_found(
         if seen is None or seen.kind is not ModelKind.CHAT:
             others["broken or unreadable file" if seen is None else seen.kind] += 1
             continue
-        mark = "*" if model.name == chosen.name else ""
+        mark = "*" if _is_chosen(model, chosen) else ""
         context = f"{seen.context_length:,}" if seen.context_length else "?"
         rows.append((mark, model.name, size_in_words(model.size_bytes), context, seen.architecture))
     if rows:
@@ -214,8 +211,13 @@ def _found_as_json(model: FoundModel, seen: Glimpse | None, chosen: ModelSpec) -
         "architecture": seen.architecture if seen else None,
         "trained_context_length": seen.context_length or None if seen else None,
         "installed": True,
-        "selected": model.name == chosen.name,
+        "selected": _is_chosen(model, chosen),
     }
+
+
+def _is_chosen(listed: ModelSpec | FoundModel, chosen: ModelSpec) -> bool:
+    """Return whether it is the model that answers: a file named by its path may share another's name."""
+    return (listed.name, listed.path) == (chosen.name, chosen.path)
 
 
 def _here(catalog: Catalog, spec: ModelSpec) -> str:
@@ -237,7 +239,7 @@ def _as_json(catalog: Catalog, spec: ModelSpec, chosen: ModelSpec) -> dict[str, 
         "origins": [asdict(origin) for origin in spec.origins],
         "file": None if file is None else str(file),
         "installed": file is not None,
-        "selected": spec.name == chosen.name,
+        "selected": _is_chosen(spec, chosen),
     }
 
 
@@ -289,7 +291,7 @@ def _ask_it(settings: Settings, catalog: Catalog, spec: ModelSpec, *, output: Sc
 
     DataDirectory(settings.home).prepare()  # the engine's log lies there
     engine = make_engine(catalog, spec, settings)
-    with bridge() as crossing, crossing.within(_closing(engine)), progress_line(side) as bar:
+    with bridge() as crossing, crossing.within(closed_at_the_end(engine)), progress_line(side) as bar:
         bar.show(f"Loading {spec.name}")
         began = time.monotonic()
         info = crossing.run(engine.load())
@@ -297,8 +299,8 @@ def _ask_it(settings: Settings, catalog: Catalog, spec: ModelSpec, *, output: Sc
         if info.notice:
             bar.clear()
             side.line(Span(info.notice, "yellow"))
-        output.line(Span(CHECK_QUESTION, "bold"))
-        with closing(crossing.events(_answer(engine, spec))) as events:
+        output.line(Span(QUESTION, "bold"))
+        with closing(crossing.events(first_answer(engine, stop=spec.stop_tokens))) as events:
             ended, thought, said = None, False, False
             for event in events:
                 match event:
@@ -329,27 +331,3 @@ def _by(info: EngineInfo) -> str:
     """Return what runs the model, and where, as the end of "loaded"."""
     where = f", {info.offloaded_layers} of {info.layers} layers on a GPU" if info.offloaded_layers else ""
     return f"by {info.program or 'a server elsewhere'} {info.program_version}{where}".strip()
-
-
-@asynccontextmanager
-async def _closing(engine: Engine) -> AsyncGenerator[None, None]:
-    try:
-        yield
-    finally:
-        await engine.close()
-
-
-async def _answer(engine: Engine, spec: ModelSpec) -> AsyncGenerator[EngineEvent, None]:
-    messages = (Message(Role.USER, CHECK_QUESTION),)
-    request = GenerationRequest(
-        tokens=await engine.encode(messages),
-        slot=0,
-        max_tokens=CHECK_TOKENS,
-        temperature=0.0,
-        top_p=1.0,
-        stop=spec.stop_tokens,
-        messages=messages,
-    )
-    async with aclosing(engine.generate(request)) as events:
-        async for event in events:
-            yield event

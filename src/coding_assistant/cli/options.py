@@ -9,6 +9,9 @@ import typer
 
 from coding_assistant.settings import Settings, load_settings
 
+USUAL_MODEL = "-"
+"""Names the model that the settings choose: no model can be called that."""
+
 _REPOSITORY_MARKS = (".git", ".hg", ".svn")
 
 ProjectOption: TypeAlias = Annotated[
@@ -23,6 +26,15 @@ ProjectOption: TypeAlias = Annotated[
 ModelOption: TypeAlias = Annotated[
     str | None,
     typer.Option("--model", "-m", metavar="NAME", help="A model of the catalog, or a path to a .gguf file."),
+]
+AnsweringModelOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help="A model of the catalog, or a path to a .gguf file; - takes the usual one again.",
+    ),
 ]
 ContinueOption: TypeAlias = Annotated[
     bool, typer.Option("-c", "--continue", help="Go on with the latest conversation about this folder.")
@@ -53,7 +65,12 @@ def read_settings(**flags: object) -> Settings:
 
 
 def named_model(model: str | None) -> str | None:
-    """Return a model as it was named, a path in full: a server has another working directory."""
+    """Return a model as it was named, a path in full: a server has another working directory.
+
+    None stands for the usual one.
+    """
+    if model == USUAL_MODEL:
+        return None
     if model is None or not {"/", "\\"}.intersection(model):
         return model
     try:

@@ -235,9 +235,13 @@ class TextPiece:
 
 @dataclass(frozen=True, slots=True)
 class ReasoningPiece:
-    """A piece of what the model thinks before it answers: to be shown apart, and no part of the answer."""
+    """A piece of what the model thinks before it answers: to be shown apart, and no part of the answer.
+
+    ``takes_text_back``: as it turns out, all text that came before this piece was thoughts too.
+    """
 
     text: str
+    takes_text_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)

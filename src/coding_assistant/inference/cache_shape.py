@@ -53,8 +53,8 @@ class Keys(Protocol):
     def number(self, key: str, *, default: int | None = None, at_least: int = 0, at_most: int = ...) -> int:
         """Return a whole number."""
 
-    def numbers(self, key: str) -> tuple[int, ...] | None:
-        """Return an array of whole numbers; None where the key holds none."""
+    def numbers(self, key: str, *, most: int) -> tuple[int, ...] | None:
+        """Return the first numbers of an array of whole ones; None where the key holds none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +99,9 @@ def _windows(keys: Keys, name: str, layers: int) -> tuple[frozenset[int], int, b
     if not window or name in _WITHOUT_WINDOW:
         return frozenset(), 0, True
     pattern = f"{name}.attention.sliding_window_pattern"
-    flags = keys.numbers(pattern)
+    flags = keys.numbers(pattern, most=layers)
     if flags is not None:
-        return frozenset(layer for layer, flag in enumerate(flags[:layers]) if flag), window, True
+        return frozenset(layer for layer, flag in enumerate(flags) if flag), window, True
     period = _WINDOW_PERIODS.get(name, 0)
     if not period:
         return frozenset(), 0, False

@@ -245,7 +245,8 @@ class SlotCaches:
         await self._erase(slot)
 
     async def _restore(self, slot: int, info: EngineInfo, owner: str) -> bool:
-        if not (owner and info.snapshots and self._snapshots.has(info.snapshots, owner)):
+        is_there = bool(owner and info.snapshots) and self._snapshots.has(info.snapshots, owner)
+        if not (is_there and self._engine.is_loaded):
             return False
         restored_tokens = 0
         try:

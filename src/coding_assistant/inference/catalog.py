@@ -13,6 +13,7 @@ from typing import Final
 from coding_assistant.domain import HubFile, ModelSpec
 from coding_assistant.errors import (
     CodingAssistantError,
+    InvalidModel,
     ModelBroken,
     ModelMissing,
     ModelUnknown,
@@ -21,6 +22,7 @@ from coding_assistant.inference.catalog_file import (
     DEFAULT_MAX_TOKENS,
     DEFAULT_TEMPERATURE,
     DEFAULT_TOP_P,
+    LEAST_CONTEXT_TOKENS,
     did_you_mean,
     expanded,
     parse,
@@ -174,16 +176,25 @@ class Catalog:
         raise ModelMissing(f"The weights of {spec.name} are not on this machine.", hint=hint)
 
     def existing_file(self, path: str) -> Path:
-        """Return a file that is there, its path given as to ``get``; ``ModelMissing`` with a suggestion."""
+        """Return a file that is there, its path given as to ``get``; ``ModelMissing`` with a suggestion.
+
+        However its path is spelled, the same one comes back. ``ModelUnknown``: it could not be looked for.
+        """
         given = expanded(path)
         places = [given.absolute(), self.models_folder / given]
         if given.name == path:
             # The working directory may be a repository that nobody vouches for, with a file of this name.
             places.reverse()
-        for place in places:
-            if place.is_file():
-                return place
-        siblings = [file.name for place in places for file in place.parent.glob("*.gguf")]
+        try:
+            for place in places:
+                if place.is_file():
+                    return _one_spelling(place)
+            siblings = [file.name for place in places for file in place.parent.glob("*.gguf")]
+        except OSError as error:  # a folder that is not ours, a name that is longer than a file's may be
+            raise ModelUnknown(
+                f"{given.absolute()} cannot be read: {error.strerror}.",
+                hint="Give the path of a .gguf file that you may read, or a model's name.",
+            ) from error
         raise ModelMissing(
             f"There is no file {given.absolute()}.",
             hint=f"{did_you_mean(given.name, siblings)}Give the path of a .gguf file, or a model's name.",
@@ -222,6 +233,15 @@ def download_name(spec: ModelSpec) -> str:
     return PurePath(spec.filename).name
 
 
+def _one_spelling(file: Path) -> Path:
+    """Return the path without links and dots; the file's own name stays, a link's too.
+
+    By its name a model is known, and its other parts are found.
+    """
+    real = file.resolve()
+    return real if real.name == file.name else file.parent.resolve() / file.name
+
+
 def _file_names(spec: ModelSpec) -> tuple[str, str]:
     return PurePath(spec.filename).name, download_name(spec)
 
@@ -233,12 +253,18 @@ def _usefulness(model: FoundModel) -> tuple[bool, int]:
 def spec_of_file(file: Path, *, name: str, prompt_format: str = AUTO_FORMAT) -> ModelSpec:
     """Return the settings that a file's own header suggests.
 
-    Raises what ``read_header`` does, and ``InvalidModel`` for a file that cannot answer in this format.
+    Raises what ``read_header`` does, and ``InvalidModel`` for a file that cannot answer in this format or
+    has hardly any context.
     """
     header = read_header(file)
     require_answers(file.name, header.kind, header.architecture, prompt_format)
     # Beyond its short context a model with two sets of rope factors reads everything with the long ones.
     context_tokens = min(header.short_context_length or header.context_length, _PATH_CONTEXT_TOKENS)
+    if context_tokens < LEAST_CONTEXT_TOKENS:
+        raise InvalidModel(
+            f"{file.name} has a context of {context_tokens:,} tokens: no room for a question and an answer.",
+            hint=f"Choose a model with {LEAST_CONTEXT_TOKENS:,} tokens or more.",
+        )
     return ModelSpec(
         name=name,
         filename=file.name,

@@ -20,6 +20,7 @@ from coding_assistant.inference.gpu import LayersSetting
 DEFAULT_MAX_TOKENS: Final = 1_024
 DEFAULT_TEMPERATURE: Final = 0.2  # an answer about code should be the likeliest one, without repeating itself
 DEFAULT_TOP_P: Final = 0.95
+LEAST_CONTEXT_TOKENS: Final = 256
 
 
 class _Table(BaseModel):
@@ -63,7 +64,7 @@ def _check_filename(filename: str) -> str:
 
 class _ModelTable(_Table):
     filename: Annotated[str, AfterValidator(_check_filename)]
-    context_length: int = Field(default=4_096, ge=256, le=2**20)
+    context_length: int = Field(default=4_096, ge=LEAST_CONTEXT_TOKENS, le=2**20)
     max_tokens: int = Field(default=DEFAULT_MAX_TOKENS, ge=1)
     temperature: float = Field(default=DEFAULT_TEMPERATURE, ge=0, le=2)
     top_p: float = Field(default=DEFAULT_TOP_P, gt=0, le=1)

@@ -3,7 +3,8 @@
 A server that renders messages tokenises the whole with its control tokens, and so those that stand in a
 question or in code: a repository could speak as the system. Which names its vocabulary has it does not say,
 so that everything of their shape is broken by a zero-width space, as well as the names of known families
-that have no shape of their own. Where the vocabulary is known, ``encoding`` does without this.
+that have no shape of their own: a list, which other families get past. Where the vocabulary is known,
+``encoding`` does without this.
 """
 
 import re
@@ -24,17 +25,24 @@ _ANGLED: Final = (
     r"|issue_(?:start|comment|closed)|jupyter_\w{1,16}|commit_(?:before|msg|after)"
     r"|(?:unused|extra_id_|reserved_|SPECIAL_)\d{1,5}"
     r"|think|tools?|tool_(?:call|response|calls|list)|TOOLCALL|AVAILABLE_TOOLS"
+    r"|[se]op|arg_(?:key|value)|longcat_\w{1,32}"  # GLM and LongCat
+    r"|[a-z]\w{0,31}:\w{1,32}"  # Seed's <seed:bos>, MiniMax's <minimax:tool_call>; also XML with a prefix
 )
 
 # Of Mistral, Llama 2, BERT and GLM.
 _BRACKETED: Final = (
     r"INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|CALL_ID|ARGS|THINK"
     r"|IMG|IMG_BREAK|IMG_END|PREFIX|MIDDLE|SUFFIX|AUDIO|BEGIN_AUDIO|control_\d{1,5}"
-    r"|BOS|EOS|CLS|SEP|PAD|UNK|MASK|[sg]MASK"
+    r"|BOS|EOS|EOT|CLS|SEP|PAD|UNK|MASK|[sg]MASK"
 )
+_BRACKET_BARRED: Final = r"\|[a-z]\w{0,31}\|\]"  # EXAONE's [|system|]
+
+# Of MiniMax: ]~b] begins a message, [e~[ ends it, ]~!b[ begins the text.
+_TILDED: Final = r"~!?b[\[\]]"
 
 _BEGINNING: Final = re.compile(
-    rf"<(?={_BARRED}|/?(?:{_ANGLED})>|</?SYS>>)|\[(?=/?(?:{_BRACKETED})\])",
+    rf"<(?={_BARRED}|/?(?:{_ANGLED})>|</?SYS>>)"
+    rf"|\[(?=/?(?:{_BRACKETED})\]|{_BRACKET_BARRED}|e~\[)|\](?={_TILDED})",
 )
 
 

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 
 from coding_assistant.child_process import child_environment
 from coding_assistant.inference.gpu import Device, parse_devices
+from coding_assistant.inference.native_build.record import FOLDER, RECORD, SERVER
 from coding_assistant.inference.processor import this_processor
 
 NATIVE: Final = "native"
@@ -33,9 +34,6 @@ AUTO: Final = "auto"
 
 WORDS: Final = (AUTO, NATIVE, PATH, BUNDLED)
 """What the setting can say; anything else is the path of a program."""
-
-PROGRAM_NAME: Final = "llama-server"
-BUILD_FACTS: Final = "build.json"
 
 # A program with a GPU backend wakes the GPU up before it says anything, which takes some seconds.
 _PROBE_SECONDS: Final = 20.0
@@ -234,11 +232,11 @@ class _Answer:
 
 
 def _native(engines_folder: Path) -> EngineProgram | None:
-    folder = engines_folder / NATIVE
-    file = folder / PROGRAM_NAME
+    folder = engines_folder / FOLDER
+    file = folder / SERVER
     if not file.is_file():
         return None
-    lacking = this_processor().lacks(_built_for(folder / BUILD_FACTS))
+    lacking = this_processor().lacks(_built_for(folder / RECORD))
     fault = (
         f"It was built for a processor with {', '.join(lacking)}, which this one lacks;"
         " `coding-assistant engine build` builds it anew."
@@ -257,7 +255,7 @@ def _built_for(facts: Path) -> tuple[str, ...]:
 def _on_path(search_path: str) -> EngineProgram | None:
     # An empty or relative entry means the working directory: often a repository that nobody vouches for.
     entries = [entry for entry in search_path.split(os.pathsep) if Path(entry).is_absolute()]
-    found = shutil.which(PROGRAM_NAME, path=os.pathsep.join(entries)) if entries else None
+    found = shutil.which(SERVER, path=os.pathsep.join(entries)) if entries else None
     return EngineProgram(PATH, Path(found), "") if found else None
 
 
@@ -308,7 +306,7 @@ def _run(command: Sequence[str], *, folder: Path) -> _Answer:
 def _without(kind: str, bundled: EngineProgram, *, is_wanted: bool) -> Choice:
     """Choose the bundled program where there is none of the kind that was looked for."""
     if kind == PATH:
-        reason = f"there is no {PROGRAM_NAME} on the search path"
+        reason = f"there is no {SERVER} on the search path"
     else:
         reason = "nothing was built here; `coding-assistant engine build` does it"
     warning = f"The setting llama_server asks for {kind}, but {reason}. The bundled engine runs instead."

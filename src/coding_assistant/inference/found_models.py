@@ -6,7 +6,6 @@ settings are not, for the GGUF file has its own. Knows nothing of the environmen
 said by the caller.
 """
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -227,10 +226,12 @@ def _ollama_name(manifests: Path, parts: Sequence[str]) -> str:
 
 def _model_digest(manifest: Path) -> str | None:
     """Return the digest of a manifest's model; None where there is none, or no manifest."""
+    if not manifest.is_file():  # to open a pipe would wait for whoever writes into it
+        return None
     try:
         with manifest.open("rb") as file:
-            layers = _Manifest.model_validate(json.loads(file.read(_MOST_MANIFEST_BYTES))).layers
-    except (OSError, ValueError, ValidationError):
+            layers = _Manifest.model_validate_json(file.read(_MOST_MANIFEST_BYTES)).layers
+    except (OSError, ValidationError):
         return None
     found = (_DIGEST.fullmatch(layer.digest) for layer in layers if layer.mediaType == _MODEL_LAYER)
     return next((match["hex"] for match in found if match), None)

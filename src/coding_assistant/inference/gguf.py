@@ -180,7 +180,7 @@ def read_vocabulary(path: Path) -> Vocabulary:
             return Vocabulary(texts, (_NORMAL_TOKEN,) * len(texts), *ends)
         if not isinstance(types, GgufArray) or types.count != tokens.count:
             raise reader.broken("does not say of every token what type it has")
-        return Vocabulary(texts, reader.numbers(types), *ends)
+        return Vocabulary(texts, reader.numbers(types, most=_MAX_TOKENS), *ends)
 
 
 class _Part:
@@ -224,7 +224,7 @@ class _Part:
         if isinstance(value, GgufArray):
             if value.count != layers:
                 raise self.broken(f"is corrupt: {key} is given for {value.count:,} layers of {layers:,}")
-            numbers = self._reader.numbers(value)
+            numbers = self._reader.numbers(value, most=layers)
             if not all(0 <= number <= _MAX_HEADS for number in numbers):
                 raise self.broken(f"is corrupt: {key} is out of range")
             return numbers
@@ -232,10 +232,10 @@ class _Part:
             return default
         return (self.number(key, at_most=_MAX_HEADS),) * layers
 
-    def numbers(self, key: str) -> tuple[int, ...] | None:
-        """Return an array of whole numbers; None where the key holds none."""
+    def numbers(self, key: str, *, most: int) -> tuple[int, ...] | None:
+        """Return the first numbers of an array of whole ones; None where the key holds none."""
         value = self._metadata.get(key)
-        return self._reader.numbers(value) if isinstance(value, GgufArray) else None
+        return self._reader.numbers(value, most=most) if isinstance(value, GgufArray) else None
 
     def length(self, key: str) -> int:
         """Return the number of elements of an array, 0 when there is none."""

@@ -68,7 +68,11 @@ class GgufReader:
     def broken(self, complaint: str) -> ModelBroken:
         """Return the error to raise: the file's name and what is wrong with it."""
         quoted = complaint if len(complaint) < _MAX_COMPLAINT else f"{complaint[:_MAX_COMPLAINT]}…"
-        return ModelBroken(f"{self._path.name} {quoted}.", hint="Delete the file and fetch or copy it again.")
+        return ModelBroken(
+            f"{self._path.name} {quoted}.",
+            hint=f"Is {self._path} the file that you mean? A download or a copy that broke off has to be made"
+            " again.",
+        )
 
     def number(self, kind: struct.Struct) -> int | float:
         """Return the next number, of this type."""
@@ -110,13 +114,13 @@ class GgufReader:
         for _ in range(array.count):
             yield self.string()
 
-    def numbers(self, array: GgufArray) -> tuple[int, ...]:
-        """Return the elements of an array of whole numbers."""
+    def numbers(self, array: GgufArray, *, most: int) -> tuple[int, ...]:
+        """Return the first elements of an array of whole numbers; 40 bytes each, whatever the file says."""
         kind = _NUMBERS.get(array.kind)
         if kind is None or kind.format in ("<f", "<d"):
             raise self.broken("is corrupt: it holds an array of another type where whole numbers belong")
         values: tuple[int, ...] = struct.unpack_from(
-            f"<{array.count}{kind.format[1]}", self._data, array.offset
+            f"<{min(array.count, most)}{kind.format[1]}", self._data, array.offset
         )
         return values
 

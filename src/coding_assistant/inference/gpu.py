@@ -12,7 +12,7 @@ from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from coding_assistant.domain import ALL_LAYERS, AUTO_LAYERS, GpuLayers, MemoryPlan
-from coding_assistant.errors import InvalidSetting, SystemLacks
+from coding_assistant.errors import InvalidSetting, NotEnoughMemory, SystemLacks
 from coding_assistant.inference.gguf import GgufHeader
 
 # Of a device's free memory this part is left alone: drivers and their libraries take some that no plan of the
@@ -32,7 +32,11 @@ _MEBIBYTE: Final = 1024 * 1024
 _DEVICE_LINE: Final = re.compile(
     r"^\s+(?P<name>[^\s:]+): .*\((?P<total>\d+) MiB, (?P<free>\d+) MiB free\)\s*$", re.MULTILINE
 )
-_OFFLOADED: Final = re.compile(r"offloaded (?P<offloaded>\d+)/(?P<layers>\d+) layers to GPU")
+# From its start: the log shows the words of the model's file, too.
+_OFFLOADED: Final = re.compile(
+    r"(?:(?:\d+\.\d\d\.\d{3}\.\d{3} )?I )?load_tensors: "
+    r"offloaded (?P<offloaded>\d+)/(?P<layers>\d+) layers to GPU$"
+)
 
 
 MOST_LAYERS: Final = 1_024
@@ -80,7 +84,7 @@ def parse_devices(text: str) -> tuple[Device, ...]:
 
 def parse_offload(line: str) -> Offload | None:
     """Read the line of an engine's log that says what it has put on GPUs; None for any other."""
-    said = _OFFLOADED.search(line)
+    said = _OFFLOADED.match(line)
     return Offload(int(said["offloaded"]), int(said["layers"])) if said else None
 
 
@@ -116,6 +120,30 @@ def requested_layers(
         free_bytes = sum(device.free_bytes for device in devices)
         return layers_that_fit(header, plan, free_bytes=free_bytes, batch_tokens=batch_tokens)
     return layers_of(header) if wanted == ALL_LAYERS else min(int(wanted), layers_of(header))
+
+
+def fewer_layers(wanted: GpuLayers, tried: int, failure: NotEnoughMemory) -> int:
+    """Return how many layers to try after the engine got no memory for so many: half of them, at last none.
+
+    Raises ``NotEnoughMemory`` with another hint unless it is ``auto`` that asks, and ``failure`` itself where
+    no layer was on a GPU.
+    """
+    if tried == 0:
+        raise failure
+    if wanted != AUTO_LAYERS:
+        raise NotEnoughMemory(
+            f"{failure.message} With n_gpu_layers = {wanted}, most likely the GPU has too little.",
+            hint=f"Set n_gpu_layers to auto, or to fewer than {tried}, or choose a shorter context.",
+        ) from failure
+    return tried // 2
+
+
+def fewer_layers_notice(offload: Offload, devices: Sequence[Device]) -> str:
+    """Return what the user is to know when fewer layers are on a GPU than seemed to fit."""
+    return (
+        f"More layers seemed to fit into the free memory of {_names(devices)} than did:"
+        f" {offload.offloaded} of {offload.layers} are on it."
+    )
 
 
 def layers_that_fit(header: GgufHeader, plan: MemoryPlan, *, free_bytes: int, batch_tokens: int) -> int:

@@ -136,6 +136,7 @@ class LlamaEngine:
         self._options = options
         self._loaded: _Loaded | None = None
         self._starter = ModelStarter(options.programs, options.gpu, options.log_file)
+        self._claimed_bytes = 0
         self._loading = anyio.Lock()
         self._deaths = Deaths()
 
@@ -153,6 +154,10 @@ class LlamaEngine:
     def process_id(self) -> int | None:
         """The process that holds the model, for measuring its memory; None when there is none."""
         return self._loaded.process.pid if self._loaded is not None else None
+
+    def leave_free(self, claimed_bytes: int) -> None:
+        """Have later loads leave so much of the available memory to others, who have not taken it yet."""
+        self._claimed_bytes = claimed_bytes
 
     async def load(self) -> EngineInfo:
         """Load the model unless it is loaded; concurrent callers wait for one and the same process."""
@@ -191,9 +196,9 @@ class LlamaEngine:
         """Write what a slot has read to a file, which appears under its name only when it is whole."""
         self._require_slot(slot)
         folder = self._options.snapshot_folder
-        if folder is None:
+        if folder is None or (held := self._held()) is None:
             return 0
-        async with self._working() as loaded:
+        async with self._working(held) as loaded:
             # Nobody who leaves stops the server: it would write on in a file that may be deleted by then.
             with anyio.CancelScope(shield=True):
                 size = await loaded.slots.save(slot, folder / name, identity=loaded.info.snapshots)
@@ -203,16 +208,18 @@ class LlamaEngine:
         """Have a slot hold what the file says; 0 if that is no snapshot of ours."""
         self._require_slot(slot)
         folder = self._options.snapshot_folder
-        if folder is None:
+        if folder is None or (held := self._held()) is None:
             return 0
-        async with self._working() as loaded:
+        async with self._working(held) as loaded:
             return await loaded.slots.restore(slot, folder / name, identity=loaded.info.snapshots)
 
     async def erase_slot(self, slot: int) -> None:
         """Forget what a slot has read."""
         self._require_slot(slot)
-        async with self._working() as loaded:
-            await loaded.slots.erase(slot)
+        held = self._held()
+        if held is not None:
+            async with self._working(held) as loaded:
+                await loaded.slots.erase(slot)
 
     async def busy_slots(self) -> int:
         """Return how many slots read or write at this moment."""
@@ -232,10 +239,14 @@ class LlamaEngine:
         if not 0 <= slot < self._options.slots:
             raise InvalidRequest(f"There is no slot {slot}: the engine has {self._options.slots}.")
 
+    def _held(self) -> _Loaded | None:
+        """Return the model if it is loaded, for what is of no use to one that would have to be."""
+        return self._loaded if self.is_loaded else None
+
     @asynccontextmanager
-    async def _working(self) -> AsyncIterator[_Loaded]:
+    async def _working(self, held: _Loaded | None = None) -> AsyncIterator[_Loaded]:
         """Load the model if need be; a server lost inside becomes the reason why its process ended."""
-        loaded = await self._ready()
+        loaded = held or await self._ready()
         try:
             yield loaded
         except ServerLost:
@@ -278,23 +289,24 @@ class LlamaEngine:
         require_answers(self._file.name, header.kind, header.architecture, self._spec.prompt_format)
         prompt_format = await used_format(self._spec, header.chat_template or "", vocabulary)
         thoughts = thought_style(vocabulary, header.chat_template, prompt_format.cue)
-        plan = memory.plan_memory(
-            header,
-            context_tokens=options.context_tokens,
-            slots=options.slots,
-            batch_tokens=options.batch_tokens,
-        )
-        plan = replace(plan, shrinks=options.shrinks)
         settings = ServerSettings(
             model_file=str(self._file),
             slots=options.slots,
-            context_tokens=plan.context_tokens,
+            context_tokens=options.context_tokens,
             batch_tokens=options.batch_tokens,
             threads=options.threads or default_threads(),
             gpu_layers=0,
             snapshot_folder=str(options.snapshot_folder or ""),
             speculates=self._spec.speculation != "off",
         )
+        plan = memory.plan_memory(
+            header,
+            context_tokens=options.context_tokens,
+            slots=options.slots,
+            batch_tokens=settings.safe_batch_tokens,
+            available=memory.available_bytes() - self._claimed_bytes,
+        )
+        plan = replace(plan, shrinks=options.shrinks)
         await anyio.to_thread.run_sync(self._make_snapshot_folder)
         started = await self._starter.start(header, plan, settings)
         process = started.process
@@ -320,7 +332,9 @@ class LlamaEngine:
             await client.close()
             raise await process.reason_it_ended() from None
         except BaseException:  # also a cancellation: a process that nobody knows must not live on
-            await process.stop()
+            with anyio.CancelScope(shield=True):
+                await process.stop()
+                await client.close()
             raise
         slots = ServerSlots(client, written_out=thoughts.hidden if thoughts else ())
         return _Loaded(process, client, slots, encoder, thoughts, info)

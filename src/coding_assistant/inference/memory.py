@@ -47,7 +47,8 @@ def plan_memory(
 ) -> MemoryPlan:
     """Plan for ``slots`` conversations of ``context_tokens`` each, no longer than the model was trained for.
 
-    ``available`` is by default what this machine has to give now.
+    ``available`` is by default what this machine has to give now; it is below 0 where others who have not
+    taken theirs yet leave less than nothing.
     """
     planned_tokens, reduction = context_tokens, ""
     if context_tokens > header.context_length:
@@ -115,7 +116,7 @@ def require_fit(plan: MemoryPlan) -> None:
         f"The model needs {_bound_in_words(plan)}{size_in_words(plan.needed)} of memory: "
         f"{size_in_words(plan.weights)} for its weights, "
         f"{size_in_words(plan.kv_cache)} for a context of {context_in_words(plan)} and "
-        f"{size_in_words(plan.compute)} to compute. {size_in_words(plan.available)} are available.",
+        f"{size_in_words(plan.compute)} to compute. {size_in_words(max(0, plan.available))} are available.",
         hint=_what_fits(plan),
         missing_bytes=plan.needed - plan.available,
     )
@@ -137,10 +138,11 @@ def size_in_words(size: int) -> str:
 
 def plan_in_words(plan: MemoryPlan) -> str:
     """Return the plan in one line, and why the context is shorter than was asked for where it is."""
+    available = size_in_words(max(0, plan.available))
     line = (
         f"{size_in_words(plan.weights)} weights + {size_in_words(plan.kv_cache)} context"
         f" ({context_in_words(plan)}) + {size_in_words(plan.compute)} computing"
-        f" = {_bound_in_words(plan)}{size_in_words(plan.needed)} of {size_in_words(plan.available)} available"
+        f" = {_bound_in_words(plan)}{size_in_words(plan.needed)} of {available} available"
     )
     return f"{line}; {plan.reduction}" if plan.reduction else line
 

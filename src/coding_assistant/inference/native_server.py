@@ -9,16 +9,17 @@ comes on top of the model's.
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Final
-from urllib.parse import urlsplit
 
 from coding_assistant.inference import engine_child
 from coding_assistant.inference.server_protocol import (
@@ -33,7 +34,9 @@ from coding_assistant.inference.server_protocol import (
 _TELLS_ITS_ADDRESS: Final = 3
 _TELLS_OF_LAYERS: Final = 4
 
-_ADDRESS: Final = re.compile(rb"listening on (?P<url>http://127\.0\.0\.1:\d+)")
+_HOST: Final = "127.0.0.1"
+_PORT_IS_TAKEN: Final = b"couldn't bind HTTP server socket"
+_PORTS_TRIED: Final = 3
 
 _HEALTH_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.05
@@ -45,10 +48,9 @@ OPEN_TO_ALL: Final = "E native_server: the server answers requests without the k
 def main() -> None:
     """Run the server until the parent closes standard input or ends."""
     settings = ServerSettings.from_line(sys.stdin.buffer.readline())
-    engine_child.settle_in(settings.niceness)
-    guardian = Guardian(settings)
-    guardian.announce()
-    guardian.end()
+    # A death that it cannot act on would leave behind what a wrapper script has started.
+    engine_child.settle_in(settings.niceness, end_signal=signal.SIGTERM)
+    Guardian(settings).run()
 
 
 class Guardian:
@@ -56,30 +58,26 @@ class Guardian:
 
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
-        self._addresses: SimpleQueue[str | None] = SimpleQueue()
         self._is_stopping = False
-        self._server = self._start()
+        self._server: _Server | None = None
         signal.signal(signal.SIGTERM, lambda *_: self._stop())
-        self._log = threading.Thread(target=self._pass_log_on, args=(_required(self._server.stdout),))
-        self._log.start()
         threading.Thread(target=self._stop_at_end_of_input, daemon=True).start()
 
-    def announce(self) -> None:
-        """Wait until the model is loaded and say where; returns without a word when the binary has ended."""
-        url = self._addresses.get()
-        if url is None or not self._is_healthy(url):
-            return
-        if _status(url, "/slots") != HTTPStatus.UNAUTHORIZED:
-            print(OPEN_TO_ALL, file=sys.stderr)  # noqa: T201  -- the log is the standard error stream
-            self._server.kill()
-            return
-        ready = ServerReady(url, process_id=self._server.pid)
-        os.write(sys.stdout.fileno(), ready.to_line())
+    def run(self) -> None:
+        """Serve, on another port if the first was taken meanwhile, and end as the binary does."""
+        for _ in range(_PORTS_TRIED):
+            self._server = server = _Server(self._settings)
+            if self._is_stopping:
+                server.kill()
+            if server.is_ready():
+                os.write(sys.stdout.fileno(), ServerReady(server.url, process_id=server.pid).to_line())
+            exit_code = server.ended()
+            if self._is_stopping or not server.found_port_taken:
+                break
+        self._end_like(exit_code)
 
-    def end(self) -> None:
-        """Wait for the end of the binary, then end in the same way: the parent explains it."""
-        exit_code = self._server.wait()
-        self._log.join()
+    def _end_like(self, exit_code: int) -> None:
+        """End in the same way: the parent explains it."""
         if self._is_stopping:
             os._exit(0)
         if exit_code < 0:
@@ -88,58 +86,125 @@ class Guardian:
             os.kill(os.getpid(), -exit_code)
         os._exit(exit_code)
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        # In neither the arguments nor the environment, which others can read, nor on the disk.
-        key, key_end = os.pipe()
-        os.write(key_end, self._settings.api_key.encode() + b"\n")
-        os.close(key_end)
-        file = Path(self._settings.program_file)
-        try:
-            return subprocess.Popen(  # noqa: S603  -- the engine that the user chose
-                [str(file), *arguments(self._settings, key_file=f"/dev/fd/{key}")],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=(key,),
-                # llama.cpp loads backends from its working directory, which is often a repository.
-                cwd=file.parent,
-                # It would take Ctrl-C for its end, whatever is ignored here.
-                process_group=0,
-                preexec_fn=engine_child.end_with_parent,  # noqa: PLW1509  -- there is one thread as yet
-            )
-        except OSError as error:
-            sys.exit(f"E native_server: {file} cannot be started: {error.strerror}")
-        finally:
-            os.close(key)
-
-    def _pass_log_on(self, lines: IO[bytes]) -> None:
-        for line in lines:
-            os.write(sys.stderr.fileno(), line)
-            if told := _ADDRESS.search(line):
-                self._addresses.put(told["url"].decode())
-        self._addresses.put(None)
-
-    def _is_healthy(self, url: str) -> bool:
-        """Wait until the server answers; False when it has ended before."""
-        while _status(url, "/health") != HTTPStatus.OK:
-            try:
-                self._server.wait(_POLL_SECONDS)
-            except subprocess.TimeoutExpired:
-                continue
-            return False
-        return True
-
     def _stop_at_end_of_input(self) -> None:
-        sys.stdin.buffer.read()
+        # Unbuffered: a thread inside of a buffer's lock would abort the interpreter as it exits.
+        while os.read(sys.stdin.fileno(), 1):
+            pass
         self._stop()
 
     def _stop(self) -> None:
         # There is nothing to save, and on request the server would finish the batch at work.
         self._is_stopping = True
-        self._server.kill()
+        if self._server is not None:
+            self._server.kill()
 
 
-def arguments(settings: ServerSettings, *, key_file: str) -> list[str]:
+class _Server:
+    """One run of the binary, on one port."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self._port = _free_port()
+        self.url = f"http://{_HOST}:{self._port}"
+        self.found_port_taken = False
+        self._listens: SimpleQueue[bool] = SimpleQueue()
+        self._process = _started(settings, self._port)
+        self._log = threading.Thread(target=self._pass_log_on, args=(_required(self._process.stdout),))
+        self._log.start()
+
+    @property
+    def pid(self) -> int:
+        """The process that was started."""
+        return self._process.pid
+
+    def is_ready(self) -> bool:
+        """Wait until the model is loaded; False when the binary has ended, or had to be for its openness."""
+        if not self._listens.get() or not self._is_healthy():
+            return False
+        if self._status("/slots") != HTTPStatus.UNAUTHORIZED:
+            print(OPEN_TO_ALL, file=sys.stderr)  # noqa: T201  -- the log is the standard error stream
+            self.kill()
+            return False
+        return True
+
+    def ended(self) -> int:
+        """Wait for the end of the binary and of all that it has started; return its exit code."""
+        exit_code = self._process.wait()
+        self.kill()
+        self._log.join()
+        return exit_code
+
+    def kill(self) -> None:
+        """End the binary, and where it is a wrapper script what that has started."""
+        with suppress(ProcessLookupError, PermissionError):  # macOS refuses where only zombies are left
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _pass_log_on(self, lines: IO[bytes]) -> None:
+        # The model's file has a say in this log, but cannot know the port: only the server can have named it.
+        listening = re.compile(rb"listening on " + re.escape(self.url.encode()) + rb"(?!\d)")
+        for line in lines:
+            os.write(sys.stderr.fileno(), line)
+            if listening.search(line):
+                self._listens.put(True)
+            elif _PORT_IS_TAKEN in line:
+                self.found_port_taken = True
+        self._listens.put(False)
+
+    def _is_healthy(self) -> bool:
+        """Wait until the server answers; False when it has ended before."""
+        while self._status("/health") != HTTPStatus.OK:
+            try:
+                self._process.wait(_POLL_SECONDS)
+            except subprocess.TimeoutExpired:
+                continue
+            return False
+        return True
+
+    def _status(self, path: str) -> int:
+        """Return the status of an answer to a stranger; 0 when there is none."""
+        connection = HTTPConnection(_HOST, self._port, timeout=_HEALTH_SECONDS)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status
+        except (OSError, HTTPException):
+            return 0
+        finally:
+            connection.close()
+
+
+def _free_port() -> int:
+    """Return a port that is free at this moment; somebody else may take it before the server does."""
+    with socket.socket() as probe:
+        probe.bind((_HOST, 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _started(settings: ServerSettings, port: int) -> subprocess.Popen[bytes]:
+    # In neither the arguments nor the environment, which others can read, nor on the disk.
+    key, key_end = os.pipe()
+    os.write(key_end, settings.api_key.encode() + b"\n")
+    os.close(key_end)
+    file = Path(settings.program_file)
+    try:
+        return subprocess.Popen(  # noqa: S603  -- the engine that the user chose
+            [str(file), *arguments(settings, port=port, key_file=f"/dev/fd/{key}")],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=(key,),
+            # llama.cpp loads backends from its working directory, which is often a repository.
+            cwd=file.parent,
+            # It would take Ctrl-C for its end, whatever is ignored here; and it ends with all that it starts.
+            process_group=0,
+            preexec_fn=engine_child.end_with_parent,  # noqa: PLW1509  -- a system call, made ready before
+        )
+    except OSError as error:
+        sys.exit(f"E native_server: {file} cannot be started: {error.strerror}")
+    finally:
+        os.close(key)
+
+
+def arguments(settings: ServerSettings, *, port: int, key_file: str) -> list[str]:
     """Return the settings in the words of llama.cpp's command line, nothing left to a default that bites.
 
     The reasons stand in ``llama_server.parameters``, which says the same to the library. A binary that does
@@ -165,8 +230,8 @@ def arguments(settings: ServerSettings, *, key_file: str) -> list[str]:
         "--no-warmup": None,
         "--jinja": None,
         "--chat-template": "chatml",
-        "--host": "127.0.0.1",
-        "--port": "0",
+        "--host": _HOST,
+        "--port": str(port),
         "--api-key-file": key_file,
         "--cors-origins": "localhost",
         "--no-webui": None,
@@ -181,7 +246,10 @@ def arguments(settings: ServerSettings, *, key_file: str) -> list[str]:
 
 def _optional(settings: ServerSettings) -> Mapping[str, str | None]:
     options: dict[str, str | None] = {}
-    if settings.main_gpu is not None:
+    if not settings.gpu_layers:
+        # A GPU would still take part in reading prompts, with memory of its own that is in no plan.
+        options["--device"] = "none"
+    elif settings.main_gpu is not None:
         options |= {"--split-mode": "none", "--main-gpu": str(settings.main_gpu)}
     if settings.snapshot_folder:
         options["--slot-save-path"] = settings.snapshot_folder + os.sep
@@ -196,19 +264,6 @@ def _optional(settings: ServerSettings) -> Mapping[str, str | None]:
     if settings.mean_pooling:
         options["--pooling"] = "mean"
     return options
-
-
-def _status(url: str, path: str) -> int:
-    """Return the status of an answer to a stranger; 0 when there is none."""
-    address = urlsplit(url)
-    connection = HTTPConnection(address.hostname or "", address.port, timeout=_HEALTH_SECONDS)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status
-    except (OSError, HTTPException):
-        return 0
-    finally:
-        connection.close()
 
 
 def _required(stream: IO[bytes] | None) -> IO[bytes]:

@@ -8,12 +8,19 @@ server applies the model's own template, its parser for thoughts and its end tok
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import anyio
 
-from coding_assistant.domain import EngineEvent, EngineInfo, GenerationRequest, Message, PromptRead
+from coding_assistant.domain import (
+    EngineEvent,
+    EngineInfo,
+    GenerationRequest,
+    Message,
+    PromptRead,
+    ReasoningPiece,
+)
 from coding_assistant.errors import InvalidRequest
 from coding_assistant.inference.remote_address import RemoteAddress
 from coding_assistant.inference.remote_answers import REFUSING, Chunk, RemoteWriting
@@ -24,8 +31,15 @@ from coding_assistant.inference.thinking import ThoughtStyle, apart
 
 _STAND_IN: Final = 0
 
-# Of most models, where the server has no parser for what they think.
-_THOUGHTS: Final = ThoughtStyle("<think>", "</think>")
+# Of most models, where the server has no parser for what they think. Many templates end with the opening
+# mark, which then is in no answer.
+_THOUGHTS: Final = ThoughtStyle("<think>", "</think>", may_begin_open=True)
+
+_UNTOLD_THOUGHTS: Final = (
+    "The server does not tell the model's thoughts from its answer, so that they show as the answer until"
+    " they end. Start it with its parser for them: vLLM and SGLang with --reasoning-parser, llama-server with"
+    " --reasoning-format auto."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +116,11 @@ class OpenAIEngine:
             try:
                 async with aclosing(apart(self._answer(loaded, request, writing), _THOUGHTS)) as events:
                     async for event in events:
-                        yield event
+                        if isinstance(event, ReasoningPiece) and event.takes_text_back:
+                            self._note_untold_thoughts()
+                            yield replace(event, text=f"{event.text}\n\n({_UNTOLD_THOUGHTS})\n\n")
+                        else:
+                            yield event
             except RemoteFailure as failure:
                 pause = None if writing.has_begun else retries.pause_after(failure)
                 if pause is None:
@@ -204,6 +222,13 @@ class OpenAIEngine:
         if model.kind is ServerKind.VLLM and self._options.cache_salt:
             body["cache_salt"] = self._options.cache_salt
         return body
+
+    def _note_untold_thoughts(self) -> None:
+        """Have the model's notice say it from now on."""
+        loaded = self._loaded
+        if loaded is not None and _UNTOLD_THOUGHTS not in loaded.info.notice:
+            notice = f"{loaded.info.notice} {_UNTOLD_THOUGHTS}".strip()
+            self._loaded = replace(loaded, info=replace(loaded.info, notice=notice))
 
     def _note_loss(self, failure: RemoteFailure) -> None:
         """Have the next call ask again what the server has: another one may have taken its place."""

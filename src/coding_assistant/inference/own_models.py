@@ -6,6 +6,7 @@ out by its lines. What is written is read once more before it replaces the file.
 
 import json
 import re
+import secrets
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ def add_entry(file: Path, name: str, fields: Mapping[str, Field]) -> None:
     lines = [f"[models.{json.dumps(name)}]", *(f"{key} = {_toml(value)}" for key, value in fields.items())]
     separator = "\n" if before.strip() else ""
     newline = "" if not before or before.endswith("\n") else "\n"
+    _require_text(lines, file=file)
     text = f"{before}{newline}{separator}" + "\n".join(lines) + "\n"
     expected = {**parse(before, str(file)), name: dict(fields)}
     _write(file, text, expected=expected)
@@ -83,15 +85,31 @@ def _write(file: Path, text: str, *, expected: Mapping[str, object]) -> None:
         raise InvalidSetting(
             f"{file} is written in a way that cannot be changed safely.", hint="Change it with an editor."
         )
-    draft = file.with_name(f"{file.name}.new")
+    draft = file.with_name(f"{file.name}.{secrets.token_hex(4)}.new")
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(file)
+        try:
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(file)
+        finally:
+            draft.unlink(missing_ok=True)
     except OSError as error:
         raise StorageFailed(
             f"{file} cannot be written: {error.strerror}.", hint="Check its permissions and the disk."
         ) from error
+
+
+def _require_text(lines: Sequence[str], *, file: Path) -> None:
+    """Raise ``InvalidSetting`` for what TOML cannot hold: a path of bytes that are no UTF-8."""
+    for line in lines:
+        try:
+            line.encode()
+        except UnicodeEncodeError as error:
+            field = line.partition(" = ")[0]
+            raise InvalidSetting(
+                f"{field} cannot be written to {file}: it holds bytes that are no UTF-8.",
+                hint="Give the model's file and its folders names that are text.",
+            ) from error
 
 
 def _toml(value: Field) -> str:

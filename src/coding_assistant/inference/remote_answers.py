@@ -5,9 +5,17 @@ Servers differ in what they leave out: counts, a role, whole choices, the end. K
 
 from collections.abc import Callable, Iterator
 from time import monotonic
-from typing import Final
+from typing import Annotated, Final, TypeAlias, TypeVar
 
-from pydantic import BaseModel
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    FiniteFloat,
+    NonNegativeInt,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from coding_assistant.domain import (
     EngineEvent,
@@ -17,7 +25,7 @@ from coding_assistant.domain import (
     ReasoningPiece,
     TextPiece,
 )
-from coding_assistant.inference.server_answers import Progress, Timings
+from coding_assistant.inference.server_answers import Progress
 
 _LENGTH: Final = "length"
 
@@ -25,12 +33,34 @@ REFUSING: Final = frozenset({"content_filter", "abort", "error"})
 """What an answer ends with that its server took back or gave up."""
 
 
+_Said = TypeVar("_Said")
+
+
+def _none_if_strange(value: object, read: ValidatorFunctionWrapHandler) -> object:
+    try:
+        return read(value)
+    except ValidationError:
+        return None
+
+
+# What an answer can do without: in a form that is not known, it counts as left out.
+_Optional: TypeAlias = Annotated[_Said | None, WrapValidator(_none_if_strange)]
+
+
+def _joined(content: object) -> object:
+    """Return a text that comes in parts as one; parts that are no text have no place in an answer."""
+    if not isinstance(content, list):
+        return content
+    texts = (part.get("text") for part in content if isinstance(part, dict))
+    return "".join(text for text in texts if isinstance(text, str))
+
+
 class _Delta(BaseModel):
     """A piece; thoughts are ``reasoning`` to vLLM, ``reasoning_content`` to all others, or both alike."""
 
-    content: str | None = None
-    reasoning: str | None = None
-    reasoning_content: str | None = None
+    content: Annotated[str | None, BeforeValidator(_joined)] = None
+    reasoning: _Optional[str] = None
+    reasoning_content: _Optional[str] = None
 
 
 class _Choice(BaseModel):
@@ -39,24 +69,32 @@ class _Choice(BaseModel):
 
 
 class _PromptDetails(BaseModel):
-    cached_tokens: int | None = None
+    cached_tokens: _Optional[NonNegativeInt] = None
 
 
 class _Usage(BaseModel):
-    prompt_tokens: int = 0
-    completion_tokens: int | None = None
-    prompt_tokens_details: _PromptDetails | None = None
+    prompt_tokens: _Optional[NonNegativeInt] = None
+    completion_tokens: _Optional[NonNegativeInt] = None
+    prompt_tokens_details: _Optional[_PromptDetails] = None
+
+
+class _Timings(BaseModel):
+    prompt_ms: FiniteFloat
+    predicted_ms: FiniteFloat
 
 
 class Chunk(BaseModel):
-    """One event of a streamed chat answer. ``prompt_progress`` and ``timings`` are llama-server's."""
+    """One event of a streamed chat answer, of which only ``choices`` are essential.
 
-    object: str | None = None
-    message: str | None = None
+    ``prompt_progress`` and ``timings`` are llama-server's.
+    """
+
+    object: _Optional[str] = None
+    message: _Optional[str] = None
     choices: list[_Choice] | None = None
-    usage: _Usage | None = None
-    prompt_progress: Progress | None = None
-    timings: Timings | None = None
+    usage: _Optional[_Usage] = None
+    prompt_progress: _Optional[Progress] = None
+    timings: _Optional[_Timings] = None
 
     @property
     def complaint(self) -> str | None:
@@ -75,7 +113,7 @@ class RemoteWriting:
         self._pieces = 0
         self._cached = 0
         self._usage: _Usage | None = None
-        self._timings: Timings | None = None
+        self._timings: _Timings | None = None
         self.finish_reason: str | None = None
 
     @property

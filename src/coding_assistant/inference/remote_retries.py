@@ -42,11 +42,11 @@ class Retries:
         self._unreached += not transience.is_answering
         if self._unreached >= _MOST_UNREACHED:
             return None
-        pause = transience.retry_after_seconds
-        if pause is None:
-            # Unequal pauses: those who were refused together must not come back together.
-            pause = self._pause * random.uniform(0.75, 1.25)  # noqa: S311  -- nobody gains by guessing it
-            self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
+        # Unequal pauses: those who were refused together must not come back together.
+        own = self._pause * random.uniform(0.75, 1.25)  # noqa: S311  -- nobody gains by guessing it
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
+        # Never less than our own: a server that says 0 each time would be asked without a pause.
+        pause = max(own, transience.retry_after_seconds or 0.0)
         return pause if self._clock() + pause <= self._deadline else None
 
 

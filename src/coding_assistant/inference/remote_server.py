@@ -4,6 +4,7 @@ Its failures come out as ``RemoteFailure``, with the product's error for the use
 same request may succeed later. Knows nothing of what the answers mean.
 """
 
+import math
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -56,6 +57,7 @@ _NOT_SO: Final = frozenset(
 
 _LONGEST_COMPLAINT: Final = 300
 _ONE_MOMENT: Final = 5
+_LONGEST_ASKED_SECONDS: Final = 3600.0  # that a server may ask to wait; nobody is as patient
 
 _Body = TypeVar("_Body", bound=BaseModel)
 _Result = TypeVar("_Result")
@@ -137,6 +139,7 @@ class RemoteServer:
         Closing the generator closes the connection, and so tells the server to stop. Comments that servers
         send to keep a connection open are no progress.
         """
+        self._require_open()
         with self._failures_in_our_words():
             stream = await self._within_patience(
                 self._client.post(
@@ -171,11 +174,13 @@ class RemoteServer:
     async def _short(
         self, method: str, url: str, body: Mapping[str, object] | None, kind: type[_Body]
     ) -> _Body:
+        self._require_open()
+        seconds = max(_SHORT_SECONDS, self._patience)
         try:
-            with anyio.fail_after(max(_SHORT_SECONDS, self._patience)):
+            with anyio.fail_after(seconds):
                 response = await self._http.request(method, url, json=body)
         except TimeoutError as error:
-            raise self._stalled() from error
+            raise self._stalled(seconds) from error
         except httpx2.HTTPError as error:
             raise self._unreachable(error) from error
         if not response.is_success:
@@ -184,6 +189,15 @@ class RemoteServer:
             return kind.model_validate_json(response.content)
         except ValidationError as error:
             raise self._no_answer() from error
+
+    def _require_open(self) -> None:
+        if self._http.is_closed:
+            raise RemoteFailure(
+                EngineDied(
+                    f"The connection to {self.address.base} was closed while it was needed.",
+                    hint="Ask again.",
+                )
+            )
 
     @contextmanager
     def _failures_in_our_words(self) -> Iterator[None]:
@@ -197,7 +211,7 @@ class RemoteServer:
     async def _within_patience(self, awaited: Awaitable[_Result]) -> _Result:
         with anyio.move_on_after(self._patience):
             return await awaited
-        raise self._stalled()
+        raise self._stalled(self._patience)
 
     def _parsed(self, kind: type[_Body], data: object) -> _Body:
         try:
@@ -245,17 +259,17 @@ class RemoteServer:
         return RemoteFailure(reason, Transience(is_answering=True, retry_after_seconds=seconds))
 
     def _unreachable(self, cause: BaseException | None) -> RemoteFailure:
-        how = str(cause).strip() or type(cause).__name__
+        how = self._without_key(str(cause)).strip() or type(cause).__name__
         reason = EngineUnavailable(
             f"There is no answer from {self.address.base}: {how}.",
             hint="Is the server running there? The address is openai_base_url.",
         )
         return RemoteFailure(reason, Transience(is_answering=False))
 
-    def _stalled(self) -> RemoteFailure:
+    def _stalled(self, seconds: float) -> RemoteFailure:
         return RemoteFailure(
             EngineDied(
-                f"{self.address.base} made no progress for {self._patience:.0f} seconds.",
+                f"{self.address.base} made no progress for {seconds:.0f} seconds.",
                 hint="Ask again, or set patience_seconds higher if the server is just slow.",
             )
         )
@@ -273,12 +287,17 @@ class RemoteServer:
         text = said if isinstance(said, str) else ""
         with suppress(ValidationError):
             text = text or _Refusal.model_validate(said).said
-        if self._api_key:
-            text = text.replace(self._api_key, "…")
-        line = " ".join(text.split()).rstrip(".")
+        line = " ".join(self._without_key(text).split()).rstrip(".")
         if len(line) > _LONGEST_COMPLAINT:
             line = line[: _LONGEST_COMPLAINT - 1] + "…"
         return line or "it does not say why"
+
+    def _without_key(self, text: str) -> str:
+        """Return the text with the key left out, also as a library quotes bytes that no header can hold."""
+        key = self._api_key.strip()
+        for spelling in (key, repr(key.encode("utf-8", "surrogatepass"))[2:-1]) if key else ():
+            text = text.replace(spelling, "…")
+        return text
 
     async def _send_only_what_is_needed(self, request: httpx2.Request) -> None:
         for name in list(request.headers):
@@ -296,8 +315,9 @@ def _json_of(response: httpx2.Response) -> object:
 
 
 def _retry_after(response: httpx2.Response) -> float | None:
-    """Return the seconds that the server asks to wait; a date counts as none said."""
+    """Return the seconds that the server asks to wait; a date, or what is no finite time, is none said."""
     try:
-        return max(0.0, float(response.headers.get("retry-after", "")))
+        seconds = float(response.headers.get("retry-after", ""))
     except ValueError:
         return None
+    return min(max(0.0, seconds), _LONGEST_ASKED_SECONDS) if math.isfinite(seconds) else None

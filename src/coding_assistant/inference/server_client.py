@@ -12,11 +12,11 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager, contextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 import anyio
 import httpx2
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 
 from coding_assistant.domain import EngineEvent, GenerationRequest
 from coding_assistant.errors import EngineFailed
@@ -71,7 +71,8 @@ class _Embeddings(BaseModel):
     data: tuple[_Embedding, ...]
 
 
-_SLOTS: Final = TypeAdapter(list[_Slot])
+class _Slots(RootModel[tuple[_Slot, ...]]):
+    pass
 
 
 class SignsOfLife:
@@ -131,7 +132,7 @@ class ServerClient:
     ) -> tuple[int, ...]:
         """Return the tokens of the text; see ``encoding.Tokenizer``."""
         body = {"content": text, "parse_special": parse_special, "add_special": add_special}
-        return _Tokens.model_validate_json(await self._call("POST", "/tokenize", body)).tokens
+        return _understood(_Tokens, await self._call("POST", "/tokenize", body)).tokens
 
     async def embed(self, tokens: Sequence[int]) -> bytes:
         """Return the vector of a text's tokens, of length 1, as little-endian float32.
@@ -148,12 +149,13 @@ class ServerClient:
 
     async def context_tokens(self) -> int:
         """Return how many tokens a slot holds."""
-        properties = _Properties.model_validate_json(await self._call("GET", "/props"))
+        properties = _understood(_Properties, await self._call("GET", "/props"))
         return properties.default_generation_settings.n_ctx
 
     async def busy_slots(self) -> int:
         """Return how many slots read or write at this moment."""
-        return sum(slot.is_processing for slot in _SLOTS.validate_json(await self._call("GET", "/slots")))
+        slots = _understood(_Slots, await self._call("GET", "/slots"))
+        return sum(slot.is_processing for slot in slots.root)
 
     async def complete(
         self, request: GenerationRequest, *, written_out: Sequence[str] = ()
@@ -199,7 +201,7 @@ class ServerClient:
         0 when there is nothing to save, or no room for it on the disk: what is in the file is then no
         snapshot.
         """
-        saved = _Saved.model_validate_json(await self._act_on_slot(slot, "save", filename))
+        saved = _understood(_Saved, await self._act_on_slot(slot, "save", filename))
         return saved.n_written if saved.n_saved else 0
 
     async def restore_slot(self, slot: int, filename: str) -> int:
@@ -207,7 +209,7 @@ class ServerClient:
 
         Raises ``EngineFailed`` when the server refuses the file; the slot is then empty.
         """
-        return _Restored.model_validate_json(await self._act_on_slot(slot, "restore", filename)).n_restored
+        return _understood(_Restored, await self._act_on_slot(slot, "restore", filename)).n_restored
 
     async def erase_slot(self, slot: int) -> None:
         """Have a slot forget what it has read, once it is idle."""
@@ -272,3 +274,17 @@ class ServerClient:
     def _require_open(self) -> None:
         if self._http.is_closed:
             raise ServerLost
+
+
+_Answer = TypeVar("_Answer", bound=BaseModel)
+
+
+def _understood(kind: type[_Answer], body: bytes) -> _Answer:
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        raise EngineFailed(
+            "The engine answered something that is not understood: it is older or newer than what is needed"
+            " here.",
+            hint='`coding-assistant engine build` makes one that fits; llama_server = "bundled" needs none.',
+        ) from error

@@ -12,7 +12,14 @@ from pathlib import Path
 from anyio import to_thread
 
 from coding_assistant.domain import GpuLayers, MemoryPlan
-from coding_assistant.errors import CodingAssistantError, EngineDied, InvalidModel, ModelBroken, SystemLacks
+from coding_assistant.errors import (
+    CodingAssistantError,
+    EngineDied,
+    InvalidModel,
+    ModelBroken,
+    NotEnoughMemory,
+    SystemLacks,
+)
 from coding_assistant.inference import gpu, memory
 from coding_assistant.inference.engine_programs import (
     BUNDLED_PROGRAM,
@@ -64,10 +71,11 @@ class ModelStarter:
         self._gpu = gpu_options
         self._log_file = log_file
         self._choice: Choice | None = None
+        self._most_layers: int | None = None
 
     def forget(self) -> None:
         """Choose anew at the next start: meanwhile a better program may have been built."""
-        self._choice = None
+        self._choice = self._most_layers = None
 
     async def start(self, header: GgufHeader, plan: MemoryPlan, settings: ServerSettings) -> StartedModel:
         """Start the process; ``settings`` leave open what is on a GPU.
@@ -79,20 +87,27 @@ class ModelStarter:
         if choice is None:
             choice = self._choice = await to_thread.run_sync(self._programs.choose)
         placing = partial(_place, choice.program, self._gpu, header, plan, settings)
-        placement = await to_thread.run_sync(placing)
+        placement = (await to_thread.run_sync(placing)).with_at_most(self._most_layers)
         left = gpu.left_in_memory(plan, header, placement.settings.gpu_layers, placement.devices)
         left = memory.settled(left)
         logger.info("loading %s: %s", Path(settings.model_file).name, memory.plan_in_words(left))
         placed = replace(placement.settings, context_tokens=left.context_tokens)
         try:
             process = await ServerProcess.start(placed, program=choice.program, log_file=self._log_file)
+        except NotEnoughMemory as failure:
+            tried = placed.gpu_layers if placement.devices else 0
+            self._most_layers = gpu.fewer_layers(self._gpu.layers, tried, failure)
+            logger.warning("too little memory with %d of the layers on a GPU", tried)
+            return await self.start(header, plan, settings)
         except (SystemLacks, EngineDied, InvalidModel, ModelBroken) as failure:
             if choice.program.file is None:
                 raise
-            self._choice = _fallen_back(choice.program, failure)
+            self._choice, self._most_layers = _fallen_back(choice.program, failure), None
             return await self.start(header, plan, settings)
         offload = await self._offload(process, header, placement)
         told = gpu.offload_notice(self._gpu.layers, offload, placement.devices, program=choice.program.title)
+        if self._most_layers:
+            told = gpu.fewer_layers_notice(offload, placement.devices)
         notice = " ".join(sentence for sentence in (choice.warning, told) if sentence)
         return StartedModel(process, placed, choice.program, offload, notice, left)
 
@@ -100,7 +115,8 @@ class ModelStarter:
         """Return what is really on a GPU; the process is ended when that is too little."""
         offload = Offload(0, gpu.layers_of(header))
         try:
-            if placement.settings.gpu_layers:
+            # Without a GPU there is none to be told of: the log shows the words of the model's file, too.
+            if placement.settings.gpu_layers and placement.devices:
                 told = await to_thread.run_sync(process.log.offload)
                 offload = offload if told is None else told
             if self._gpu.is_required:
@@ -118,6 +134,12 @@ class _Placement:
     settings: ServerSettings
     devices: tuple[Device, ...]
 
+    def with_at_most(self, layers: int | None) -> "_Placement":
+        """Return it with at most so many layers on a GPU; None: as many as it says."""
+        if layers is None or layers >= self.settings.gpu_layers:
+            return self
+        return replace(self, settings=replace(self.settings, gpu_layers=layers))
+
 
 def _place(
     program: EngineProgram,
@@ -134,7 +156,7 @@ def _place(
     if options.is_required:
         gpu.require_devices(options.layers, devices, program=program.title)
     layers = gpu.requested_layers(
-        options.layers, header=header, plan=plan, devices=devices, batch_tokens=settings.batch_tokens
+        options.layers, header=header, plan=plan, devices=devices, batch_tokens=settings.safe_batch_tokens
     )
     main_gpu = options.main_gpu if devices else None
     return _Placement(replace(settings, gpu_layers=layers, main_gpu=main_gpu), devices)

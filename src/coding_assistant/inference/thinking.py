@@ -4,6 +4,7 @@ Thinking models write their thoughts first, between two marks. They are no part 
 searched, and not in the next prompt. Knows nothing of servers; the texts come to it piece by piece.
 """
 
+import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ _MARKS: Final = (
 )
 _CHANNELS: Final = ("<|channel|>", "<|message|>")  # gpt-oss
 _SWITCHES: Final = ("enable_thinking", "thinking")  # the variables that templates read: Qwen3's, DeepSeek's
+_ANSWER_FOLLOWS: Final = r"(?=[\n\w*#])"  # behind a mark that is quoted stand a quotation mark or a blank
 _CONTROL: Final = 3  # the type of a token whose text the engine does not write out unasked
 
 _Parts: TypeAlias = list[ReasoningPiece | TextPiece]
@@ -35,12 +37,14 @@ class ThoughtStyle:
     """Between which marks a model thinks.
 
     ``begins_open``: the prompt ends with the first mark, so that the model begins with its thoughts.
+    ``may_begin_open``: perhaps so, as nobody can see the prompt.
     ``hidden`` are the marks that the engine writes out only if it is asked to.
     """
 
     opening: str
     closing: str
     begins_open: bool = False
+    may_begin_open: bool = False
     hidden: tuple[str, ...] = ()
 
 
@@ -101,6 +105,7 @@ class _Where(Enum):
     BEFORE = auto()
     THINKING = auto()
     BETWEEN = auto()
+    UNSURE = auto()
     ANSWER = auto()
 
 
@@ -108,14 +113,15 @@ class Thoughts:
     """Splits one answer. However the text is cut into pieces, its two parts are the same.
 
     Only what stands before the answer's first word can be thoughts: a mark further on is quoted. Blanks
-    around the thoughts belong to neither part.
+    around the thoughts belong to neither part. Where thoughts may have begun open, the text goes out as it
+    comes, and is taken back at a closing mark without an opening one, unless that looks quoted.
     """
 
     def __init__(self, style: ThoughtStyle) -> None:
         self._style = style
         self._where = _Where.THINKING if style.begins_open else _Where.BEFORE
         self._held: list[TextPiece] = []  # before it is known whether thoughts begin
-        self._rest = ""  # of the thoughts: what may yet turn out to be blanks at the end, or the closing mark
+        self._rest = ""  # what may yet turn out to be a mark, or blanks at the end of the thoughts
         self._has_thought = False
 
     def feed(self, piece: TextPiece) -> _Parts:
@@ -127,6 +133,8 @@ class Thoughts:
                 return self._think(piece.text)
             case _Where.BETWEEN:
                 return self._begin_answer(piece)
+            case _Where.UNSURE:
+                return self._doubt(piece)
             case _Where.ANSWER:
                 return [piece]
 
@@ -134,6 +142,8 @@ class Thoughts:
         """Return what was held back when the answer ends."""
         if self._where is _Where.BEFORE:
             return list(self._held)
+        if self._where is _Where.UNSURE:
+            return [TextPiece(self._rest)] if self._rest else []
         return self._thought(self._rest.rstrip()) if self._where is _Where.THINKING else []
 
     def _begin(self, piece: TextPiece) -> _Parts:
@@ -143,8 +153,8 @@ class Thoughts:
             if text != self._style.opening:
                 return []
         elif not text.startswith(self._style.opening):
-            self._where = _Where.ANSWER
-            return list(self._held)
+            self._where = _Where.UNSURE if self._style.may_begin_open else _Where.ANSWER
+            return [part for held in self._held for part in self.feed(held)]
         self._where = _Where.THINKING
         return self._think(text.removeprefix(self._style.opening))
 
@@ -155,15 +165,31 @@ class Thoughts:
             self._where = _Where.BETWEEN
             # The tokens of what stands in one piece with the mark are not told apart.
             return [*self._thought(thought.rstrip()), *self._begin_answer(TextPiece(behind))]
-        known = self._rest[: len(self._rest) - self._closing_begun()].rstrip()
+        known = self._rest[: len(self._rest) - self._begun(self._style.closing)].rstrip()
         self._rest = self._rest.removeprefix(known)
         return self._thought(known)
 
-    def _closing_begun(self) -> int:
-        """Return how many characters at the end may be the beginning of the closing mark."""
-        longest = min(len(self._style.closing) - 1, len(self._rest))
-        endings = range(longest, 0, -1)
-        return next((n for n in endings if self._style.closing.startswith(self._rest[-n:])), 0)
+    def _doubt(self, piece: TextPiece) -> _Parts:
+        """Pass text on that may be thoughts, up to a closing mark that nothing has opened."""
+        self._rest += piece.text
+        closing = re.search(f"{re.escape(self._style.closing)}{_ANSWER_FOLLOWS}", self._rest)
+        before = self._rest[: closing.start()] if closing else self._rest
+        if self._style.opening in before:
+            self._where = _Where.ANSWER
+            return [TextPiece(self._rest)]
+        if closing:
+            self._where = _Where.BETWEEN
+            behind = TextPiece(self._rest[closing.end() :])
+            return [ReasoningPiece(before, takes_text_back=True), *self._begin_answer(behind)]
+        # One character more than the mark: what follows it tells whether it is quoted.
+        known = self._rest[: len(self._rest) - self._begun(self._style.opening, f"{self._style.closing}\n")]
+        self._rest = self._rest.removeprefix(known)
+        return [TextPiece(known)] if known else []
+
+    def _begun(self, *marks: str) -> int:
+        """Return how many characters at the end may be the beginning of a mark."""
+        endings = range(min(max(map(len, marks)) - 1, len(self._rest)), 0, -1)
+        return next((n for n in endings if any(mark.startswith(self._rest[-n:]) for mark in marks)), 0)
 
     def _thought(self, text: str) -> _Parts:
         text = text if self._has_thought else text.lstrip()
@@ -181,10 +207,17 @@ class Thoughts:
 async def apart(
     events: AsyncGenerator[EngineEvent, None], style: ThoughtStyle | None
 ) -> AsyncGenerator[EngineEvent, None]:
-    """Yield an engine's events with the thoughts as ``ReasoningPiece``."""
+    """Yield an engine's events with the thoughts as ``ReasoningPiece``.
+
+    A server that tells thoughts apart itself leaves none in the text.
+    """
     thoughts = Thoughts(style) if style else None
     async with aclosing(events):
         async for event in events:
+            if thoughts and isinstance(event, ReasoningPiece):
+                for part in thoughts.finish():
+                    yield part
+                thoughts = None
             if thoughts and isinstance(event, TextPiece):
                 for part in thoughts.feed(event):
                     yield part

@@ -8,7 +8,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from coding_assistant.assistant.resident import Resident
+from coding_assistant.assistant import residents
+from coding_assistant.assistant.resident import Plan, Resident
 from coding_assistant.assistant.residents import Residents
 from coding_assistant.chat.generation import open_tasks
 from coding_assistant.chat.idle import Attention
@@ -56,6 +57,16 @@ async def opened(*, patience_seconds: float = 60.0) -> AsyncIterator[House]:
     async with open_tasks() as tasks:
         residents = Residents(attention, tasks, patience_seconds=patience_seconds, clock=lambda: clock[0])
         yield House(residents, attention, clock)
+
+
+def shorter_beside_others(memory: Memory) -> Plan:
+    """Plan an automatic context that is shorter while any model is loaded."""
+
+    def plan(_claimed_bytes: int) -> MemoryPlan:
+        reduction = "there is no room for more" if memory.loaded else ""
+        return MemoryPlan(1_024, 1, 1, 1, 1, 10, shrinks=True, reduction=reduction)
+
+    return plan
 
 
 async def use(resident: Resident) -> None:
@@ -204,11 +215,7 @@ async def test_an_automatic_context_is_made_shorter_only_after_what_nobody_uses_
     async with opened() as house:
         first, second = house.add(CrampedEngine("a", memory)), house.add(CrampedEngine("b", memory))
 
-        def plan() -> MemoryPlan:
-            left = "" if not memory.loaded else "there is no room for more"
-            return MemoryPlan(1_024, 1, 1, 1, 1, 10, reduction=left)
-
-        second.planned_by(plan)
+        second.planned_by(shorter_beside_others(memory))
         async with first.in_use():
             await first.load()
             await use(second)
@@ -216,6 +223,75 @@ async def test_an_automatic_context_is_made_shorter_only_after_what_nobody_uses_
         await house.residents.unload(second)
         await use(second)
         assert memory.loaded == ["b"]
+
+
+async def test_what_others_have_not_taken_of_their_memory_yet_is_left_to_them() -> None:
+    memory, needed = Memory(2), 10**15
+    async with opened() as house:
+        first, second = CrampedEngine("a", memory, needed_bytes=needed), CrampedEngine("b", memory)
+        await use(house.add(first))
+        beside = house.add(second)
+        plans: list[int] = []
+
+        def plan(claimed_bytes: int) -> MemoryPlan | None:
+            plans.append(claimed_bytes)
+            return None
+
+        beside.planned_by(plan)
+        await use(beside)
+    assert first.left_free == 0
+    # A process of this size holds something, and nowhere near all.
+    assert needed // 2 < second.left_free < needed
+    assert needed // 2 < plans[0] < needed
+
+
+async def test_reading_ahead_loads_no_shorter_context_than_a_question_could_have() -> None:
+    memory = Memory(2)
+    async with opened() as house:
+        first, second = house.add(CrampedEngine("a", memory)), house.add(CrampedEngine("b", memory))
+        second.planned_by(shorter_beside_others(memory))
+        await use(first)
+        with pytest.raises(NotEnoughMemory, match="beside other models"):
+            await second.load()
+        assert memory.loaded == ["a"]
+        await house.residents.unload(first)
+        await second.load()
+    assert memory.loaded == ["b"]
+
+
+async def test_unloading_waits_neither_for_an_answer_nor_for_another_models_load(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(residents, "LAST_STEPS_SECONDS", 0.01)
+    monkeypatch.setattr(residents, "TURN_SECONDS", 0.01)
+    memory = Memory(2)
+    async with opened() as house, anyio.create_task_group() as tasks:
+        slow = CrampedEngine("a", memory, hold_loads=True)
+        loading, other = house.add(slow), house.add(CrampedEngine("b", memory))
+        await use(other)
+        tasks.start_soon(use, loading)
+        await slow.is_loading.wait()
+        with anyio.fail_after(30):
+            with pytest.raises(EngineBusy, match="a is in use"):
+                await house.residents.unload(loading)
+            with pytest.raises(EngineBusy, match="another model is being loaded"):
+                await house.residents.unload(other)
+        slow.let_load()
+
+
+async def test_a_model_that_cannot_be_ended_keeps_no_other_one_in_memory() -> None:
+    class Stubborn(CrampedEngine):
+        """Does not end."""
+
+        async def close(self) -> None:
+            raise OSError("its process does not end")
+
+    memory = Memory(2)
+    async with opened() as house:
+        for engine in (Stubborn("a", memory), CrampedEngine("b", memory)):
+            await use(house.add(engine))
+        await house.pass_(UNUSED_SECONDS)
+    assert memory.loaded == ["a"]
 
 
 async def test_what_runs_elsewhere_has_no_memory_to_give(tmp_path: Path) -> None:

@@ -21,9 +21,9 @@ class FakeKeys:
         assert at_least <= value <= at_most
         return value
 
-    def numbers(self, key: str) -> tuple[int, ...] | None:
+    def numbers(self, key: str, *, most: int) -> tuple[int, ...] | None:
         value = self._keys.get(key)
-        return value if isinstance(value, tuple) else None
+        return value[:most] if isinstance(value, tuple) else None
 
 
 def shape(

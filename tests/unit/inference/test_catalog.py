@@ -1,3 +1,4 @@
+import errno
 import os
 from pathlib import Path
 
@@ -249,11 +250,50 @@ def test_a_path_without_a_file_is_answered_with_the_closest_file(catalog: Catalo
     assert "Did you mean smollm2.gguf?" in caught.value.hint
 
 
+def test_one_file_is_one_model_however_its_path_is_spelled(
+    catalog: Catalog, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_gguf(tmp_path / "mine.gguf")
+    (models / "mine.gguf").symlink_to(file)
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "other.gguf").symlink_to(file)
+    monkeypatch.chdir(models)
+
+    spellings = ("mine.gguf", "../mine.gguf", f"{tmp_path}/link/./mine.gguf", f"{models}/../mine.gguf")
+    assert {(spec.name, spec.path) for spec in map(catalog.get, spellings)} == {("mine", file)}
+    assert catalog.get(str(tmp_path / "other.gguf")).path == tmp_path / "other.gguf"
+
+
+def test_a_path_that_no_file_can_have_is_said_to_be_one(catalog: Catalog) -> None:
+    with pytest.raises(ModelUnknown, match="cannot be read: File name too long"):
+        catalog.get("x" * 300 + ".gguf")
+
+
+def test_a_folder_that_may_not_be_entered_is_said_to_be_one(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_path: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "is_file", refused)  # the tests may run as root, to whom all is open
+    with pytest.raises(ModelUnknown, match="cannot be read: Permission denied"):
+        catalog.get(str(tmp_path / "x.gguf"))
+
+
 def test_a_long_context_is_taken_in_part(catalog: Catalog, tmp_path: Path) -> None:
     numbers = {"llama.context_length": 131_072}
     file = write_gguf(tmp_path / "long.gguf", numbers=numbers, leave_out=["context_length"])
 
     assert catalog.get(str(file)).context_length == 8_192
+
+
+def test_a_model_with_hardly_any_context_is_refused(catalog: Catalog, tmp_path: Path) -> None:
+    short = write_gguf(
+        tmp_path / "short.gguf", numbers={"llama.context_length": 255}, leave_out=["context_length"]
+    )
+
+    with pytest.raises(InvalidModel, match="255 tokens"):
+        catalog.get(str(short))
 
 
 def test_an_embedding_model_is_refused(catalog: Catalog, tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ LLAMA_2_AND_MISTRAL = (
 OTHERS = (
     *("<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>", "<unused7>", "<extra_id_0>", "<fim_prefix>"),
     *("<fim-suffix>", "<file_sep>", "<repo_name>", "<PRE>", "<SUF>", "<MID>", "<EOT>", "[CLS]", "[MASK]"),
+    *("<seed:bos>", "</seed:think>", "<mask:1>", "[|system|]", "[|endofturn|]", "]~b]", "]~!b[", "[e~["),
+    *("<sop>", "<eop>", "[EOT]", "<arg_key>", "</arg_value>", "<longcat_user>"),
     *("[gMASK]", "[sMASK]", "<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>"),
 )
 NAMES = (*CHATML_AND_ITS_LIKE, *LLAMA_2_AND_MISTRAL, *OTHERS)
@@ -42,6 +44,7 @@ HARMLESS = (
     '<div class="s"><span>ok</span></div> <thinking> [Install](docs) [ ] [x]',
     "let (|Even|Odd|) n = n |> List.map (fun x -> x <<< 2)",
     "std::vector<std::string> v; a<|b; <|>",
+    "fn f<T:Clone>(x: [u8; 4]) -> a[b]~b; [| 1; 2 |] x[e] ~[]",
 )
 
 texts = st.lists(
@@ -75,5 +78,5 @@ def test_every_break_is_behind_the_first_character_of_a_name(text: str) -> None:
     plain = text.replace(ZERO_WIDTH_SPACE, "")
     broken = broken_control_strings(plain)
 
-    assert all(broken[at.start() - 1] in "<[" for at in re.finditer(ZERO_WIDTH_SPACE, broken))
-    assert broken.count(ZERO_WIDTH_SPACE) <= plain.count("<") + plain.count("[")
+    assert all(broken[at.start() - 1] in "<[]" for at in re.finditer(ZERO_WIDTH_SPACE, broken))
+    assert broken.count(ZERO_WIDTH_SPACE) <= sum(plain.count(first) for first in "<[]")

@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,13 +46,20 @@ def test_ollamas_models_have_ollamas_names_and_digests(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "manifest",
-    [b"", b"{", b"[]", b'{"layers": 3}', b'{"layers": [{"mediaType": "m"}]}', b"\xff\xfe"],
+    [b"", b"{", b"[]", b'{"layers": 3}', b'{"layers": [{"mediaType": "m"}]}', b"\xff\xfe", b"[" * 500_000],
 )
 def test_a_broken_manifest_hides_nothing_else(tmp_path: Path, manifest: bytes) -> None:
     in_ollama(tmp_path, "registry.example/library/good/1b", WEIGHTS)
     broken = tmp_path / "manifests" / "registry.example" / "library" / "broken" / "1b"
     broken.parent.mkdir()
     broken.write_bytes(manifest)
+
+    assert names(StoreKind.OLLAMA, tmp_path) == ["ollama:good:1b"]
+
+
+def test_a_pipe_in_a_store_is_not_waited_for(tmp_path: Path) -> None:
+    in_ollama(tmp_path, "registry.example/library/good/1b", WEIGHTS)
+    os.mkfifo(tmp_path / "manifests" / "registry.example" / "library" / "good" / "2b")
 
     assert names(StoreKind.OLLAMA, tmp_path) == ["ollama:good:1b"]
 

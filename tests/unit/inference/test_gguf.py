@@ -1,13 +1,16 @@
 import struct
+import tracemalloc
 from dataclasses import asdict
 from pathlib import Path
 
+import gguf
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coding_assistant.errors import InvalidModel, ModelBroken, ModelMissing
 from coding_assistant.inference.gguf import first_part, read_header, read_vocabulary
+from coding_assistant.inference.gguf_reader import GgufArray, opened, read_metadata
 from coding_assistant.inference.model_kinds import ModelKind
 from support.small_gguf import CONTEXT, EMBEDDING, HEADS, KV_HEADS, LAYERS, TOKEN_TYPES, TOKENS, write_gguf
 from support.tiny_model import TinyModel
@@ -65,6 +68,29 @@ def test_kv_heads_may_differ_from_layer_to_layer(tmp_path: Path) -> None:
 
     assert header.kv_heads == 3
     assert header.kv_bytes_per_token == 2 * (1 + 3) * (EMBEDDING // HEADS) * 2
+
+
+def test_of_a_list_for_the_layers_no_more_is_read_than_there_are_layers(tmp_path: Path) -> None:
+    file = tmp_path / "m.gguf"
+    writer = gguf.GGUFWriter(file, "llama")
+    writer.add_array("llama.attention.sliding_window_pattern", [True, False] * 1_000_000)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+
+    with opened(file) as reader:
+        _, keys = read_metadata(reader)
+        pattern = keys["llama.attention.sliding_window_pattern"]
+        assert isinstance(pattern, GgufArray)
+        tracemalloc.start()
+        try:
+            flags = reader.numbers(pattern, most=3)
+            most_bytes = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert flags == (True, False, True)
+    assert most_bytes < 100_000
 
 
 def test_the_vocabulary_is_read_with_the_tokens_types(model: Path) -> None:

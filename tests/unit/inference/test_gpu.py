@@ -139,7 +139,9 @@ def test_a_real_list_of_devices_is_read() -> None:
 
 
 def test_the_log_tells_what_was_put_on_a_gpu() -> None:
-    assert gpu.parse_offload("0.01 I load_tensors: offloaded 29/33 layers to GPU\n") == Offload(29, 33)
+    said = "load_tensors: offloaded 29/33 layers to GPU\n"
+    for prefix in ("", "I ", "0.00.013.802 I "):
+        assert gpu.parse_offload(prefix + said) == Offload(29, 33)
     assert gpu.parse_offload("I load_tensors: offloading 28 repeating layers to GPU") is None
 
 

@@ -111,3 +111,21 @@ def test_any_text_comes_back_as_it_was(text: str, tmp_path: Path) -> None:
     add_entry(file, "mine", {"filename": "m.gguf", "system_prompt": text})
 
     assert load(file).get("mine").system_prompt == text
+
+
+def test_a_path_that_is_no_text_is_refused_in_words_and_nothing_is_left(file: Path) -> None:
+    with pytest.raises(InvalidSetting, match=r"filename .*no UTF-8"):
+        add_entry(file, "own", {"filename": "/data/\udc80.gguf"})
+
+    assert file.read_text() == BEFORE
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_what_another_process_is_writing_is_not_written_over(file: Path) -> None:
+    others = file.with_name(f"{file.name}.new")
+    others.write_text("another's draft")
+
+    add_entry(file, "own", {"filename": "/data/m.gguf"})
+
+    assert others.read_text() == "another's draft"
+    assert set(file.parent.iterdir()) == {file, others}

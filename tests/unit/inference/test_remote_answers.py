@@ -1,5 +1,7 @@
 from collections.abc import Iterator
 
+import pytest
+
 from coding_assistant.domain import EngineEvent, Finish, GenerationEnded, PromptRead, TextPiece
 from coding_assistant.inference.remote_answers import Chunk, RemoteWriting
 
@@ -67,3 +69,35 @@ def test_a_second_choice_is_nobodys() -> None:
     both: dict[str, object] = {"choices": [{"delta": {"content": "One"}}, {"delta": {"content": "Other"}}]}
 
     assert [each.text for each in events_of(both, END) if isinstance(each, TextPiece)] == ["One"]
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        {"timings": {"prompt_n": 1}},
+        {"timings": {"prompt_ms": float("nan"), "predicted_ms": 1.0}},
+        {"usage": {"prompt_tokens": None, "completion_tokens": "many", "prompt_tokens_details": []}},
+        {"usage": 3},
+        {"prompt_progress": {"total": 3}},
+        {"message": {"a": 1}, "object": 7},
+    ],
+)
+def test_what_an_answer_can_do_without_costs_no_answer(strange: dict[str, object]) -> None:
+    events = events_of(piece("One"), END | strange)
+
+    assert TextPiece("One") in events
+    assert events[-1] == GenerationEnded(Finish.COMPLETE, 0, 40, 1, 1.0, 1.0)
+
+
+def test_times_without_counts_are_times() -> None:
+    end = events_of(piece("One"), END | {"timings": {"prompt_ms": 1500.0, "predicted_ms": 250.0}})[-1]
+
+    assert isinstance(end, GenerationEnded)
+    assert (end.reading_seconds, end.writing_seconds) == (1.5, 0.25)
+
+
+def test_text_that_comes_in_parts_is_one_piece() -> None:
+    parts = [{"type": "text", "text": "It "}, {"type": "image"}, {"type": "text", "text": "is."}, 3]
+    delta: dict[str, object] = {"choices": [{"delta": {"content": parts, "reasoning": []}}]}
+
+    assert TextPiece("It is.") in events_of(delta, END)

@@ -56,6 +56,14 @@ def test_it_says_itself_when_to_come_again() -> None:
     assert pauses_of(RemoteFailure(BUSY.reason, said), patience_seconds=20.0) == [7.0, 7.0]
 
 
+def test_a_server_that_says_at_once_is_not_asked_without_a_pause() -> None:
+    said = Transience(is_answering=True, retry_after_seconds=0.0)
+    pauses = pauses_of(RemoteFailure(BUSY.reason, said))
+
+    assert pauses[0] > 0
+    assert len(pauses) < 20
+
+
 def test_who_is_to_come_later_than_patience_lasts_does_not_wait() -> None:
     said = Transience(is_answering=True, retry_after_seconds=61.0)
 

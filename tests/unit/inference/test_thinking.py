@@ -27,6 +27,7 @@ from coding_assistant.inference.thinking import (
 
 STYLE = ThoughtStyle("<think>", "</think>")
 OPEN = ThoughtStyle("<think>", "</think>", begins_open=True)
+PERHAPS_OPEN = ThoughtStyle("<think>", "</think>", may_begin_open=True)
 ENDED = GenerationEnded(Finish.COMPLETE, 0, 1, 1, 0.1, 0.1)
 
 
@@ -82,6 +83,55 @@ def test_however_the_text_is_cut_its_two_parts_are_the_same(
     assert thought == thought.strip()
     if style is STYLE and not text.lstrip().startswith("<think>"):
         assert (thought, said) == ("", text)
+
+
+def kept(parts: Sequence[ReasoningPiece | TextPiece]) -> str:
+    """Return what is left of the answer at its end."""
+    taken = [number for number, part in enumerate(parts) if getattr(part, "takes_text_back", False)]
+    return both(parts[taken[-1] :] if taken else parts)[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("The user wants\nit.\n</think>\n\nIt is.", "It is."),
+        ("Hm, < and </thin.</think>\nIt is </think>\n.", "It is </think>\n."),
+        ("<think>Hm.</think>\nIt is.", "It is."),
+        ("Hm.</think>It is.", "It is."),
+        ("Hm.\n</think>**It** is.", "**It** is."),
+        ('The </think> tag and "</think>".', 'The </think> tag and "</think>".'),
+        ("It is `</think>` that ends them.", "It is `</think>` that ends them."),
+        ("Write <think>\nHm.\n</think>\nfirst.", "Write <think>\nHm.\n</think>\nfirst."),
+        ("It is.</think>", "It is.</think>"),
+        ("It is.</th", "It is.</th"),
+        ("It is.", "It is."),
+    ],
+)
+def test_thoughts_whose_opening_mark_nobody_saw_are_taken_back(text: str, answer: str) -> None:
+    for size in (1, 2, 3, 7, len(text)):
+        pieces = [TextPiece(text[at : at + size]) for at in range(0, len(text), size)]
+
+        assert kept(split(pieces, PERHAPS_OPEN)) == answer
+
+
+def test_text_that_may_be_thoughts_is_not_held_back() -> None:
+    thoughts = Thoughts(PERHAPS_OPEN)
+
+    assert thoughts.feed(TextPiece("It is.")) == [TextPiece("It is.")]
+    assert thoughts.feed(TextPiece(" So")) == [TextPiece(" So")]
+
+
+def test_where_the_server_tells_thoughts_apart_a_mark_in_the_text_is_quoted() -> None:
+    given_events = (ReasoningPiece("Hm."), TextPiece("Write\n</think>\n."), ENDED)
+
+    async def events() -> AsyncGenerator[EngineEvent, None]:
+        for event in given_events:
+            yield event
+
+    async def run() -> list[EngineEvent]:
+        return [event async for event in apart(events(), PERHAPS_OPEN)]
+
+    assert tuple(asyncio.run(run())) == given_events
 
 
 def test_the_answers_pieces_keep_their_tokens_and_the_blanks_before_it_are_nobodys() -> None:

@@ -1,7 +1,6 @@
 """The order of the checks: what is known at once first, and what needs an earlier outcome after it."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -16,6 +15,7 @@ from coding_assistant.cli.doctor import engines, keeping, machine, models, trial
 from coding_assistant.cli.doctor.findings import Check, Finding, Verdict, guarded, refused
 from coding_assistant.cli.doctor.models import PresentModel, ReadFormat
 from coding_assistant.cli.doctor.trial import Subject
+from coding_assistant.cli.first_question import closed_at_the_end
 from coding_assistant.cli.options import read_settings
 from coding_assistant.data_directory import DataDirectory
 from coding_assistant.domain import MemoryPlan, ModelSpec
@@ -24,7 +24,6 @@ from coding_assistant.inference import gpu
 from coding_assistant.inference.catalog import Catalog
 from coding_assistant.inference.engine_programs import BUNDLED, Choice, described
 from coding_assistant.inference.memory import plan_memory
-from coding_assistant.protocols import Engine
 from coding_assistant.settings import Settings
 
 _SERVER_SECONDS = 10.0
@@ -142,7 +141,7 @@ class _Course:
         return finding.verdict is not Verdict.FAIL
 
     async def _asked_server(self, catalog: Catalog, spec: ModelSpec) -> Finding:
-        async with _closing(make_engine(catalog, spec, self.settings)) as engine:
+        async with closed_at_the_end(make_engine(catalog, spec, self.settings)) as engine:
             try:
                 with anyio.fail_after(_SERVER_SECONDS):
                     info = await engine.load()
@@ -168,7 +167,7 @@ class _Course:
             yield refused(Check.LOAD, error)
             return
         subject = Subject(engine, plain, read_format)
-        with crossing.within(_closing(engine)):
+        with crossing.within(closed_at_the_end(engine)):
             tell(f"Loading {spec.name}")
             loaded = self._awaited(Check.LOAD, trial.load(subject))
             yield loaded
@@ -208,11 +207,3 @@ def _plan(choice: Choice, model: PresentModel, settings: Settings) -> MemoryPlan
         spec.n_gpu_layers, header=header, plan=plan, devices=devices, batch_tokens=batch_tokens
     )
     return gpu.left_in_memory(plan, header, layers, devices)
-
-
-@asynccontextmanager
-async def _closing(engine: Engine) -> AsyncGenerator[Engine, None]:
-    try:
-        yield engine
-    finally:
-        await engine.close()

@@ -8,14 +8,15 @@ from pathlib import Path
 
 from coding_assistant.cli.doctor.findings import Check, Fact, Finding, Verdict
 from coding_assistant.cli.doctor.models import ReadFormat
+from coding_assistant.cli.first_question import first_answer
 from coding_assistant.cli.rendering import count, duration
 from coding_assistant.domain import (
     EngineInfo,
     Finish,
     GenerationEnded,
-    GenerationRequest,
     Message,
     ModelSpec,
+    ReasoningPiece,
     Role,
     TextPiece,
 )
@@ -28,8 +29,6 @@ from coding_assistant.inference.remote_address import RemoteAddress
 from coding_assistant.protocols import Engine
 
 QUESTION = "What is 2+2? Answer with one number."
-ANSWER_TOKENS = 64
-"""Ten times what the answer takes: whoever still writes then does not know where to end."""
 
 _SHOWN_CHARACTERS = 60
 _SLOW = 0.6
@@ -63,8 +62,7 @@ def server(spec: ModelSpec, info: EngineInfo) -> Finding:
     if not (address.is_near or address.is_encrypted):
         advice = "Anybody on the way can read it: give openai_base_url an address that begins with https."
         return Finding(Check.SERVER, Verdict.WARN, detail, advice, facts)
-    notice = info.notice.removeprefix(spec.notice).strip()
-    return Finding(Check.SERVER, Verdict.TIP if notice else Verdict.OK, detail, notice, facts)
+    return Finding(Check.SERVER, Verdict.TIP if info.notice else Verdict.OK, detail, info.notice, facts)
 
 
 async def load(subject: Subject) -> Finding:
@@ -146,25 +144,35 @@ def _compared(seen: Sequence[str], expected: Sequence[str], *, beginning: str, t
 async def answer(subject: Subject) -> Finding:
     """Ask something tiny, with no text that would cut the answer: it has to end by the model's own token."""
     engine, read = subject.engine, subject.read_format
-    messages = (Message(Role.USER, QUESTION),)
-    request = GenerationRequest(
-        tokens=await engine.encode(messages),
-        slot=0,
-        max_tokens=ANSWER_TOKENS,
-        temperature=0.0,
-        top_p=1.0,
-        messages=messages,
-    )
-    text, ended = "", None
-    async with aclosing(engine.generate(request)) as events:
+    text, is_thinking, ended = "", False, None
+    async with aclosing(first_answer(engine, question=QUESTION)) as events:
         async for event in events:
-            if isinstance(event, TextPiece):
-                text += event.text
-            elif isinstance(event, GenerationEnded):
-                ended = event
+            match event:
+                case TextPiece():
+                    text += event.text
+                case ReasoningPiece():
+                    is_thinking = True
+                case GenerationEnded():
+                    ended = event
+                case _:
+                    pass
     if ended is None:
         raise EngineFailed("The engine ended without an answer.", hint="Try another model.")
+    if is_thinking and not text.strip() and ended.finish is Finish.LENGTH:
+        return _thinking(ended)
     return _judged(text, ended, end=read.end if read else "")
+
+
+def _thinking(ended: GenerationEnded) -> Finding:
+    """Return that the model works, though what it would say is not known: some think for thousands."""
+    facts: dict[str, Fact] = {
+        "question": QUESTION,
+        "answer": "",
+        "written_tokens": ended.written_tokens,
+        "finish": ended.finish.value,
+    }
+    detail = f"asked {QUESTION!r}, it thinks, and was not done after {ended.written_tokens} tokens"
+    return Finding(Check.ANSWER, Verdict.OK, detail, facts=facts)
 
 
 def _judged(text: str, ended: GenerationEnded, *, end: str) -> Finding:

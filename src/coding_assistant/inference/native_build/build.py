@@ -30,7 +30,13 @@ from coding_assistant.inference.native_build.fetching import (
     unpack_source,
 )
 from coding_assistant.inference.native_build.pins import LLAMA_CPP, TOOLS
-from coding_assistant.inference.native_build.record import SERVER, BuildRecord, read_record, write_record
+from coding_assistant.inference.native_build.record import (
+    FOLDER,
+    SERVER,
+    BuildRecord,
+    read_record,
+    write_record,
+)
 from coding_assistant.inference.native_build.steps import StepFailed, Steps
 from coding_assistant.inference.native_build.toolchain import (
     GPUS,
@@ -159,7 +165,7 @@ class EngineBuild:
 
     def installed(self) -> Path | None:
         """Return the server in its place if it is the very one that would be built; None for any other."""
-        place = self._engines / "native"
+        place = self._engines / FOLDER
         record = read_record(place)
         if record is None or not (place / SERVER).is_file():
             return None
@@ -191,7 +197,7 @@ class EngineBuild:
 
     def install(self) -> Path:
         """Put the staged server in its place and return its file; what was compiled on the way goes."""
-        place, replaced = self._engines / "native", self._engines / "native.replaced"
+        place, replaced = self._engines / FOLDER, self._engines / f"{FOLDER}.replaced"
         shutil.rmtree(replaced, ignore_errors=True)
         if place.exists():
             place.replace(replaced)  # a server that runs keeps its file

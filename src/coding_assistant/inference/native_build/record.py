@@ -1,4 +1,7 @@
-"""``build.json``, beside a server that was compiled here: of what, by what, for which processor."""
+"""``build.json``, beside a server that was compiled here: of what, by what, for which processor.
+
+Also what the two and their folder are called.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,6 +9,7 @@ from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
+FOLDER: Final = "native"
 SERVER: Final = "llama-server"
 RECORD: Final = "build.json"
 

@@ -78,6 +78,13 @@ def test_an_answer_without_end_is_a_warning_and_shown_in_part() -> None:
     assert finding.facts["finish"] == "length"
 
 
+def test_a_model_that_still_thinks_is_none_that_says_nothing() -> None:
+    finding = answer(Script("", reasoning="Two and two. " * 100, finish=Finish.LENGTH))
+
+    assert finding.verdict is Verdict.OK
+    assert "it thinks, and was not done" in finding.detail
+
+
 def test_no_answer_at_all_is_a_failure() -> None:
     assert answer(Script("")).verdict is Verdict.FAIL
 
