@@ -1,7 +1,7 @@
 import json
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,12 +50,12 @@ class Running:
 
 @contextmanager
 def running_server(
-    command: Command, engine: ScriptedEngine, *others: ScriptedEngine, **fields: str
+    command: Command, engine: ScriptedEngine, *others: ScriptedEngine, fields: Mapping[str, str] | None = None
 ) -> Iterator[Running]:
     """Serve the command's data directory; where there are other engines, each answers by its name."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    settings = Settings.model_validate({"home": command.home, **fields})
+    settings = Settings.model_validate({"home": command.home, **(fields or {})})
     url = f"http://127.0.0.1:{port}"
     make_engine = by_name(engine, *others) if others else only(engine)
     opening = AsyncAssistant.open(settings, make_engine=make_engine, purpose="serve", url=url)
@@ -321,7 +321,7 @@ def test_where_a_server_has_its_model_elsewhere_each_command_says_so(command: Co
         "openai_base_url": "https://models.example.org/v1",
         "openai_model": "coder",
     }
-    with running_server(command, ScriptedEngine(ANSWER), **elsewhere):
+    with running_server(command, ScriptedEngine(ANSWER), fields=elsewhere):
         asked = command.run("ask", "when?", "--json")
         chatted = command.run("chat", given="/model\n")
         conversation = QueryResponse.model_validate_json(asked.output).conversation_id
