@@ -137,6 +137,16 @@ def test_a_conversation_that_is_not_there_is_told_before_a_model_is_fetched(
 
 
 @pytest.mark.model
+def test_a_folder_that_is_not_there_is_told_before_a_model_is_fetched(
+    command: Command, tmp_path: Path
+) -> None:
+    ended = command.run("--pull-if-none", "ask", "why?", "--project", str(tmp_path / "nope"))
+
+    assert ended.status == 2
+    assert "does not exist" in ended.side
+    assert "Getting" not in ended.side
+
+
 def test_a_model_that_is_here_answers_before_another_is_fetched(command: Command, smollm2: Path) -> None:
     assert command.run("models", "add", "mine", str(smollm2)).status == 0
     question = ["--pull-if-none", "ask", "When does a session expire?", "--max-tokens", "4"]

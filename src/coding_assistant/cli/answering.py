@@ -4,6 +4,7 @@ Progress and the sources found go to the error stream and only to a terminal; th
 and its receipt are the result and go to the output.
 """
 
+import shlex
 from contextlib import closing
 from pathlib import Path
 
@@ -198,9 +199,11 @@ def follow(connection: Connection, request: QueryRequest, view: AnswerView, side
     raise EngineFailed("The answer ended without an end.", hint="Ask again.")
 
 
-def continuation_hint(response: QueryResponse) -> Span:
-    """Return how to go on with the conversation."""
-    return Span(f"conversation {response.conversation_id[:SHORT_ID]} · `-c` goes on with it", "dim")
+def continuation_hint(response: QueryResponse, project: Path | None) -> Span:
+    """Return how to go on with the conversation, which was asked for with that ``--project``, if any."""
+    command = "-c" if project is None else f"-c --project {shlex.quote(str(project))}"
+    shown = response.conversation_id[:SHORT_ID]
+    return Span(f"conversation {shown} · `{command}` goes on with it", "dim")
 
 
 def _show_waiting(event: LoadingEvent | WaitingEvent, progress: ProgressLine) -> None:

@@ -35,6 +35,7 @@ from coding_assistant.contract import (
 )
 from coding_assistant.domain import Finish
 from coding_assistant.errors import InvalidRequest, ModelMissing, ModelUnknown
+from coding_assistant.project.walk import open_root
 from coding_assistant.settings import Settings
 
 _UTF8_BYTES = 4
@@ -108,7 +109,7 @@ def ask(
         output.json(response.model_dump(mode="json"))
     else:
         view.conclude(response, verbose=verbose)
-        output.line(continuation_hint(response))
+        output.line(continuation_hint(response, project))
     if response.finish_reason is Finish.CANCELLED:
         _say_where_it_is(side, response)
         raise typer.Exit(ExitCode.CANCELLED)
@@ -140,7 +141,9 @@ def ready_settings(
     if server_url(settings) is not None:
         return settings
     its_own = None
-    if goes_on or conversation is not None:
+    if not goes_on and conversation is None:
+        open_root(chosen_folder(project))  # a slip in its name must not cost a download
+    else:
         with connect(settings, purpose="ask", screen=screen) as connection:
             place = find_place(connection, project=project, goes_on=goes_on, conversation=conversation)
         its_own = place.model if model is None else None
