@@ -58,7 +58,7 @@ engine = typer.Typer(
 )
 
 BUILD_LOG = "engine-build.log"
-SPEEDS_FILE = "engine-speeds.json"
+ENGINE_SPEEDS_FILE = "engine-speeds.json"
 
 _MEASURED_CONTEXT_TOKENS = 1_024
 _NOT_MEASURED = "How fast they are: coding-assistant engine show --measure"
@@ -226,7 +226,7 @@ def show(
     folder = DataDirectory(settings.home).engines
     programs = find_programs(folder, settings.llama_server, os.environ.get("PATH", ""))
     choice = choose_program(programs, settings.llama_server)
-    speeds = EngineSpeeds(settings.home / SPEEDS_FILE)
+    speeds = EngineSpeeds(settings.home / ENGINE_SPEEDS_FILE)
     if measured:
         _measure(local, programs, speeds, side=side)
     processor = this_processor()

@@ -5,12 +5,11 @@ on where it stopped and a file under a model's name is always whole. How an orig
 ``origins``' affair.
 """
 
-import errno
 import hashlib
 import os
 import shutil
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -18,9 +17,10 @@ from typing import Final, TypeAlias
 from filelock import FileLock, Timeout
 
 from coding_assistant.domain import DownloadOrigin, ModelSpec, WheelParts
-from coding_assistant.errors import ChecksumMismatch, DiskFull, DownloadFailed, ModelBroken, StorageFailed
+from coding_assistant.errors import ChecksumMismatch, DownloadFailed, ModelBroken
 from coding_assistant.inference import origins
 from coding_assistant.inference.catalog import download_name, own_place, weights_of
+from coding_assistant.inference.disk_errors import disk_errors
 from coding_assistant.inference.gguf import read_header
 
 _LOCK_POLL_SECONDS: Final = 0.5
@@ -84,7 +84,7 @@ def download(
     if present := weights_of(spec, folder):  # asked before the lock, for the folder may be read-only
         yield DownloadFinished(present)
         return
-    with _disk_errors(folder):
+    with disk_errors(folder, once_there_is_room="start the download again"):
         folder.mkdir(parents=True, exist_ok=True)
         # Not thread-local: a generator may be advanced by one thread and closed by another.
         lock = FileLock(folder / f".{place.name}.lock", thread_local=False)
@@ -201,18 +201,3 @@ def _failure(spec: ModelSpec, failures: list[tuple[str, DownloadFailed]], *, fil
         f"{spec.name} could not be fetched.{reasons}",
         hint=f"Check the connection and try again: it goes on where it stopped. Or copy the file to {file}.",
     )
-
-
-@contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(
-                f"The disk of {folder} is full.", hint="Make room, then start the download again."
-            ) from error
-        raise StorageFailed(
-            f"{folder} cannot be written: {error.strerror or error}.",
-            hint="Check that the folder exists and is yours.",
-        ) from error

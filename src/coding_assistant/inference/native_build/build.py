@@ -5,7 +5,6 @@ be. Blocking; each step is an event. Whether the server answers questions is tri
 ``install``, by those who know models.
 """
 
-import errno
 import hashlib
 import os
 import re
@@ -19,7 +18,8 @@ from typing import Final, Self, TypeAlias
 
 from filelock import FileLock, Timeout
 
-from coding_assistant.errors import Busy, DiskFull, EngineFailed, StorageFailed, SystemLacks
+from coding_assistant.errors import Busy, DiskFull, EngineFailed, SystemLacks
+from coding_assistant.inference.disk_errors import disk_errors
 from coding_assistant.inference.memory import available_bytes, size_in_words
 from coding_assistant.inference.native_build.fetching import (
     Fetching,
@@ -144,7 +144,7 @@ class EngineBuild:
 
         Raises ``Busy`` while another runs, and ``DiskFull`` or ``StorageFailed``, inside as well.
         """
-        with _disk_errors(self._engines):
+        with disk_errors(self._engines, once_there_is_room="start it again"):
             self._engines.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = FileLock(self._engines / ".build.lock", thread_local=False)
             try:
@@ -342,18 +342,3 @@ def _step_errors(log: Path) -> Iterator[None]:
             f"The engine could not be compiled. The last lines:\n{last}",
             hint=f"The whole log: {log}. What is compiled already is kept for the next try.",
         ) from failure
-
-
-@contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(
-                f"The disk of {folder} is full.", hint="Make room, then start it again."
-            ) from error
-        raise StorageFailed(
-            f"{folder} cannot be written: {error.strerror or error}.",
-            hint="Check that the folder exists and is yours.",
-        ) from error
