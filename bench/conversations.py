@@ -15,6 +15,7 @@ others of the same run, on a machine that does nothing else.
 
 import argparse
 import importlib.metadata
+import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -47,7 +48,7 @@ QUESTIONS = HERE / "conversations" / "questions.json"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What all arms have in common."""
+    """What all arms have in common. ``program`` is the ``llama-server`` to run, empty for the bundled engine."""
 
     project: Path
     model: str
@@ -55,10 +56,13 @@ class Setting:
     threads: int
     answer_tokens: int
     settings: Mapping[str, str]
+    program: str = ""
 
     def ours(self, home: Path) -> Service:
         """Return the product as a process."""
         settings = {"N_THREADS": str(self.threads), "CONTEXT_TOKENS": str(self.context_tokens)}
+        if self.program:
+            settings["LLAMA_SERVER"] = self.program
         return product_service(
             home=home, project=self.project, model=self.model, settings={**settings, **self.settings}
         )
@@ -70,6 +74,7 @@ class Setting:
             context_tokens=self.context_tokens,
             threads=self.threads,
             log=folder / "plain.log",
+            program=self.program,
         )
 
 
@@ -89,11 +94,12 @@ def run(arguments: argparse.Namespace) -> None:
         threads=arguments.threads or default_threads(),
         answer_tokens=arguments.answer_tokens,
         settings=dict(setting.split("=", 1) for setting in arguments.setting),
+        program=str(arguments.llama_server.resolve()) if arguments.llama_server else "",
     )
     results = Results(
         commit=current_commit(HERE),
         python=python_version(),
-        engine=f"xllamacpp {importlib.metadata.version('xllamacpp')}",
+        engine=_engine_name(setting.program),
         model=arguments.model.stem,
         project=setting.project.name,
         context_tokens=setting.context_tokens,
@@ -116,6 +122,13 @@ def run(arguments: argparse.Namespace) -> None:
         _measure_decoding(setting, questions[: arguments.decoding], results)
         write_results(results, file)
     print(summary(results))
+
+
+def _engine_name(program: str) -> str:
+    if not program:
+        return f"xllamacpp {importlib.metadata.version('xllamacpp')}"
+    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    return f"llama-server, {(told.stderr or told.stdout).splitlines()[0]}"
 
 
 def show(arguments: argparse.Namespace) -> None:
@@ -183,6 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--answer-tokens", type=int, default=256)
     add("--context-tokens", type=int, default=8_192)
     add("--threads", type=int, help="of the engine; default: as the product chooses")
+    add("--llama-server", type=Path, metavar="FILE", help="for all arms; default: the bundled engine")
     add("--setting", action="append", default=[], metavar="NAME=VALUE", help="ours alone, e.g. SLOTS=2")
     add("--questions", type=Path, default=QUESTIONS)
     add("--json", type=Path, help="where to keep the results; bench/results/conversations-COMMIT.json")

@@ -22,11 +22,12 @@ WARNINGS = 2
 """llama.cpp's log level; what it writes to the log costs time."""
 
 
-def plain_service(*, model: str, context_tokens: int, threads: int, log: Path) -> Service:
-    """Return the server as a process to start."""
-    command = [sys.executable, "-m", "conversations_bench.plain_server", "--model", model]
+def plain_service(*, model: str, context_tokens: int, threads: int, log: Path, program: str = "") -> Service:
+    """Return the server as a process to start: the bundled engine, or a ``llama-server`` binary."""
+    command = [program] if program else [sys.executable, "-m", "conversations_bench.plain_server"]
+    context, of_a_binary = ("--ctx-size", ["--parallel", "1"]) if program else ("--context-tokens", [])
     return Service(
-        [*command, "--context-tokens", str(context_tokens), "--threads", str(threads)],
+        [*command, "--model", model, context, str(context_tokens), "--threads", str(threads), *of_a_binary],
         environment=environment_with_path(product_environment(log.parent), PACKAGES) | SPINNING,
         ready_path="/health",
         log=log,

@@ -20,8 +20,8 @@ _SAMPLE_BYTES: Final = 4_096
 _DIGEST_BYTES: Final = 16
 
 # What llama.cpp is left to decide or always told, as ``llama_server.parameters`` has it: raise it whenever
-# these change what lies in the cache (its type, f16; flash attention, automatic).
-_CACHE_FORMAT: Final = "f16-auto-1"
+# these change what lies in the cache (its type, f16; flash attention, automatic with layers on a GPU, else off).
+_CACHE_FORMAT: Final = "f16-off-2"
 
 
 def vocabulary_identity(vocabulary: Vocabulary, prompt_format: str) -> str:

@@ -24,6 +24,7 @@ from coding_assistant.inference.gguf import GgufHeader
 _PROCESS_BYTES: Final = 28 * 1024 * 1024
 _VOCABULARY_BYTES_PER_TOKEN: Final = 420
 _ACTIVATION_BYTES_PER_EMBEDDING_VALUE: Final = 64
+_SCORE_BYTES: Final = 4  # of each token of a batch with each token of the context, in each head (0017)
 
 # Of the table that turns tokens into vectors only the rows of tokens that occur are ever read.
 _READ_PART_OF_TOKEN_TABLE: Final = 0.25
@@ -58,6 +59,7 @@ def plan_memory(
         _PROCESS_BYTES
         + _VOCABULARY_BYTES_PER_TOKEN * header.vocabulary_size
         + _ACTIVATION_BYTES_PER_EMBEDDING_VALUE * header.embedding_length * batch_tokens
+        + _SCORE_BYTES * header.heads * planned_tokens * batch_tokens
     )
     return MemoryPlan(
         context_tokens=planned_tokens,

@@ -223,6 +223,7 @@ def arguments(settings: ServerSettings, *, port: int, key_file: str) -> list[str
         "--fit": "off",
         "--batch-size": batch_tokens,
         "--ubatch-size": batch_tokens,
+        "--flash-attn": "auto" if settings.gpu_layers else "off",
         "--cache-type-k": "f16",
         "--cache-type-v": "f16",
         "--cache-ram": "0",
