@@ -48,7 +48,7 @@ QUESTIONS = HERE / "conversations" / "questions.json"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What all arms have in common. ``program`` is the ``llama-server`` to run, empty for the bundled engine."""
+    """What all arms have in common. ``program`` is a ``llama-server``, empty for the bundled engine."""
 
     project: Path
     model: str

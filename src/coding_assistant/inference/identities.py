@@ -20,7 +20,7 @@ _SAMPLE_BYTES: Final = 4_096
 _DIGEST_BYTES: Final = 16
 
 # What llama.cpp is left to decide or always told, as ``llama_server.parameters`` has it: raise it whenever
-# these change what lies in the cache (its type, f16; flash attention, automatic with layers on a GPU, else off).
+# these change what lies in the cache (its type, f16; flash attention, only with layers on a GPU).
 _CACHE_FORMAT: Final = "f16-off-2"
 
 
