@@ -7,9 +7,8 @@ answer (the model, the user, a failure, the end of the process) is written down 
 import logging
 from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from math import inf
 from time import monotonic
 
 import anyio
@@ -18,16 +17,16 @@ from anyio import to_thread
 from coding_assistant.chat.ahead import ReadingAhead
 from coding_assistant.chat.citations import ResolvedAnswer, resolve
 from coding_assistant.chat.compacting import Compacting
+from coding_assistant.chat.draft import Draft
 from coding_assistant.chat.fronts import CodeAskedAbout, Fronts
 from coding_assistant.chat.generation import Emit, Generation, internal_failure
 from coding_assistant.chat.model import ChatModel, KeptConversation, front_digest, kept_conversation
 from coding_assistant.chat.prompt import ComposedPrompt, compose, question_too_long
-from coding_assistant.chat.receipt import cold_reason, with_counts
+from coding_assistant.chat.receipt import cold_reason
 from coding_assistant.chat.rendering import MESSAGE_OVERHEAD_TOKENS
 from coding_assistant.chat.retrieving import find_sources, needs_search
 from coding_assistant.chat.store import ConversationStore
 from coding_assistant.domain import (
-    Answer,
     AnswerFailed,
     AnswerFinished,
     CitationFound,
@@ -48,11 +47,10 @@ from coding_assistant.domain import (
     SourcesFound,
     TextDelta,
     TextPiece,
-    Timings,
     Turn,
     Waiting,
 )
-from coding_assistant.errors import Busy, CodingAssistantError, InvalidProject, OnlyThoughts, places
+from coding_assistant.errors import Busy, CodingAssistantError, InvalidProject, places
 
 logger = logging.getLogger(__name__)
 
@@ -78,50 +76,6 @@ class AskedQuestion:
     about: CodeAskedAbout
     sampling: Sampling
     way_back: str = ""
-
-
-@dataclass(slots=True)
-class _Draft:
-    """An answer while it is being made."""
-
-    began: float = field(default_factory=monotonic)
-    reasoning: str = ""
-    text: str = ""
-    tokens: tuple[int, ...] = ()
-    are_tokens_known: bool = True
-    vocabulary: str = ""
-    saved: float = field(default_factory=monotonic)
-    receipt: Receipt | None = None
-    shown: tuple[Source, ...] = ()
-    searching: float = 0.0
-    loading: float = 0.0
-    first_token: float = 0.0
-    ended: GenerationEnded | None = None
-
-    def note_first_token(self) -> None:
-        """Take the time of the first thing that the user sees, thoughts included."""
-        if not (self.text or self.reasoning):
-            self.first_token = monotonic() - self.began
-
-    def note_thought(self, piece: ReasoningPiece) -> None:
-        """Add thoughts; what turns out to have been thoughts as well is no part of the answer."""
-        if piece.takes_text_back:
-            self.reasoning, self.text = self.reasoning + self.text, ""
-            self.tokens, self.are_tokens_known = (), False
-            self.saved = -inf  # what was saved of it is to be written over at once
-        self.reasoning += piece.text
-
-    def timings(self) -> Timings:
-        """Return where the time went so far."""
-        return Timings(
-            searching=self.searching,
-            loading=self.loading,
-            reading=self.ended.reading_seconds if self.ended else 0.0,
-            writing=self.ended.writing_seconds if self.ended else 0.0,
-            first_token=self.first_token,
-            total=monotonic() - self.began,
-            written_tokens=self.ended.written_tokens if self.ended else 0,
-        )
 
 
 class Answering:
@@ -160,7 +114,7 @@ class Answering:
 
     async def answer(self, asked: AskedQuestion, generation: Generation) -> None:
         """Answer a question to its end, whatever the end is; nothing is raised but cancellation."""
-        draft = _Draft()
+        draft = Draft()
         finish = Finish.INTERRUPTED
         failure: AnswerFailed | None = None
         try:
@@ -178,7 +132,7 @@ class Answering:
             with anyio.CancelScope(shield=True):
                 await self._conclude(asked, draft, finish, failure, generation.emit)
 
-    async def _produce(self, asked: AskedQuestion, draft: _Draft, emit: Emit) -> Finish:
+    async def _produce(self, asked: AskedQuestion, draft: Draft, emit: Emit) -> Finish:
         turn, model = asked.turn, self.model
         stats = await asked.about.code.refresh(emit)
         if not stats.files:
@@ -239,7 +193,7 @@ class Answering:
             self._store.add_summary(turn.conversation_id, summary, last_turn_id=summarised[-1].id)
         self._store.set_sources(turn.id, composed.sources)
 
-    async def _load(self, draft: _Draft, emit: Emit) -> EngineInfo:
+    async def _load(self, draft: Draft, emit: Emit) -> EngineInfo:
         """Load the model if need be."""
         engine = self.model.engine
         is_new = not engine.is_loaded
@@ -253,7 +207,7 @@ class Answering:
         return info
 
     async def _write(
-        self, asked: AskedQuestion, composed: ComposedPrompt, slot: int, draft: _Draft, emit: Emit
+        self, asked: AskedQuestion, composed: ComposedPrompt, slot: int, draft: Draft, emit: Emit
     ) -> Finish:
         spec, sampling = self.model.spec, asked.sampling
         request = GenerationRequest(
@@ -281,11 +235,11 @@ class Answering:
                         emit(TextDelta(event.text))
                     case GenerationEnded():
                         draft.ended = event
-                        _require_words(draft, event)
+                        draft.require_words(event)
                         return event.finish
         raise AssertionError("a generation ends with GenerationEnded")
 
-    async def _keep(self, turn: Turn, draft: _Draft, piece: TextPiece) -> None:
+    async def _keep(self, turn: Turn, draft: Draft, piece: TextPiece) -> None:
         draft.note_first_token()
         draft.text += piece.text
         # With a hole in them, the model would read another answer than it wrote.
@@ -302,7 +256,7 @@ class Answering:
     async def _conclude(
         self,
         asked: AskedQuestion,
-        draft: _Draft,
+        draft: Draft,
         finish: Finish,
         failure: AnswerFailed | None,
         emit: Emit,
@@ -310,9 +264,10 @@ class Answering:
         """Write the answer down and tell how it ended."""
         try:
             resolved = await self._resolve(asked, draft)
-            turn = await to_thread.run_sync(
-                self._store.finish_turn, asked.turn.id, self._answer(draft, resolved, finish, failure)
+            answer = draft.answer(
+                resolved, finish, model=self.model.engine.name, failure=failure.message if failure else ""
             )
+            turn = await to_thread.run_sync(self._store.finish_turn, asked.turn.id, answer)
             if failure and failure.retry_after_seconds is not None:  # whoever comes again is to be answered
                 await to_thread.run_sync(self._store.release_key, turn.id)
         except CodingAssistantError as error:
@@ -329,26 +284,9 @@ class Answering:
             read, seconds = draft.ended.new_tokens, draft.ended.reading_seconds
             await to_thread.run_sync(self.model.speeds.add, self.model.engine.name, read, seconds)
 
-    async def _resolve(self, asked: AskedQuestion, draft: _Draft) -> ResolvedAnswer:
+    async def _resolve(self, asked: AskedQuestion, draft: Draft) -> ResolvedAnswer:
         current = await asked.about.code.current_texts(source.chunk.path for source in draft.shown)
         return resolve(draft.text.strip(), draft.shown, current)
-
-    def _answer(
-        self, draft: _Draft, resolved: ResolvedAnswer, finish: Finish, failure: AnswerFailed | None
-    ) -> Answer:
-        return Answer(
-            text=resolved.text,
-            finish=finish,
-            model=self.model.engine.name,
-            finished_at=datetime.now(UTC),
-            citations=resolved.citations,
-            unknown_citations=resolved.unknown,
-            receipt=_with_counts(draft.receipt, draft.ended),
-            timings=draft.timings(),
-            failure=failure.message if failure else "",
-            tokens=draft.tokens,
-            vocabulary=draft.vocabulary,
-        )
 
 
 def _reading_reporter(emit: Emit, *, speed: float | None) -> Callable[[PromptRead], None]:
@@ -371,28 +309,6 @@ def _reading_reporter(emit: Emit, *, speed: float | None) -> Callable[[PromptRea
 def _with_freshness(receipt: Receipt, *, files: int, changed: int) -> Receipt:
     updated = f", {changed:,} of them read anew for this question" if changed else ""
     return replace(receipt, freshness=f"the index equals the working tree: {files:,} files{updated}")
-
-
-def _with_counts(receipt: Receipt | None, ended: GenerationEnded | None) -> Receipt | None:
-    if receipt is None or ended is None:
-        return receipt
-    return with_counts(receipt, cached=ended.cached_tokens, new=ended.new_tokens)
-
-
-def _require_words(draft: _Draft, ended: GenerationEnded) -> None:
-    """Raise ``OnlyThoughts`` for an answer that has none: an empty one would not say why."""
-    if draft.text.strip() or not draft.reasoning.strip():
-        return
-    if ended.finish is Finish.LENGTH:
-        raise OnlyThoughts(
-            f"The model was still thinking when it had written {ended.written_tokens:,} tokens, the longest"
-            " reply that it may give, so that there is no answer.",
-            hint="Allow a longer reply (--max-tokens, or max_tokens in models.toml), or, if the model has"
-            ' a switch for it, set its thinking to "off" in models.toml.',
-        )
-    raise OnlyThoughts(
-        "The model ended within its thoughts, so that there is no answer.", hint="Ask again, in other words."
-    )
 
 
 def _failure(error: CodingAssistantError, way_back: str = "") -> AnswerFailed:
