@@ -10,10 +10,20 @@ import pytest
 from support.loopback import LoopbackGuard
 from support.weights import WeightsUnavailable, llama_cpp_models, smollm2
 
-# No deadline: a test never asserts a time. CI runs the same examples each time; chance is for developers.
-hypothesis.settings.register_profile("developer", deadline=None)
-hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
-hypothesis.settings.register_profile("thorough", deadline=None, max_examples=2_000)
+# No deadline, and slow is no fault: no test asserts a time. A fixture that all examples share is meant to be.
+# CI runs the same examples each time; chance is for developers. Whoever changes a parser tries many more:
+# --hypothesis-profile=thorough.
+_PROPERTIES = hypothesis.settings(
+    max_examples=50,
+    deadline=None,
+    suppress_health_check=[
+        hypothesis.HealthCheck.too_slow,
+        hypothesis.HealthCheck.function_scoped_fixture,
+    ],
+)
+hypothesis.settings.register_profile("developer", _PROPERTIES)
+hypothesis.settings.register_profile("ci", _PROPERTIES, derandomize=True, print_blob=True)
+hypothesis.settings.register_profile("thorough", _PROPERTIES, max_examples=2_000)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "developer")
 
 collect_ignore = ["fixtures"]  # code to be read by the product
@@ -30,6 +40,12 @@ def loopback_guard() -> Iterator[LoopbackGuard]:
     """Fail a test that tries to reach another machine, whichever thread did."""
     with _GUARD.watching():
         yield _GUARD
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Run the asynchronous tests on the loop that the product runs on, and on no other."""
+    return "asyncio"
 
 
 @pytest.fixture(scope="session")

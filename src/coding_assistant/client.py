@@ -99,7 +99,7 @@ class RemoteAssistant:
         A connection that breaks before anything came is tried once more, under the same key: whether or not
         the question had arrived, it is asked once.
         """
-        body = request.model_copy(update={"stream": True}).model_dump(mode="json", exclude_none=True)
+        body = request.model_copy(update={"stream": True}).model_dump(mode="json", exclude_defaults=True)
         key = {"Idempotency-Key": uuid4().hex}
         asking = self._streaming_request("POST", "/chat/query", body=body, headers=key)
         last_id, generation_id, failures = 0, "", 0

@@ -4,7 +4,7 @@
     ├── NotFound            ProjectNotFound · SessionNotFound · ConversationNotFound ·
     │                       GenerationNotFound · ModelUnknown
     ├── InvalidRequest      InvalidText · QuestionTooLong · KeyReused · InvalidProject · InvalidSetting ·
-    │                       InvalidModel · InvalidImport
+    │                       InvalidModel · InvalidImport · InvalidAttachment · AttachmentTooLarge
     ├── Conflict            ConversationElsewhere · ConversationBusy · AlreadyImported
     ├── NotReady            ModelMissing · IndexMissing · EngineUnavailable · SystemLacks
     ├── Busy                EngineBusy · DataDirectoryLocked
@@ -96,6 +96,18 @@ class InvalidImport(InvalidRequest):
     """What was to be imported or restored is not what this program has written."""
 
     code = "invalid_import"
+
+
+class InvalidAttachment(InvalidRequest):
+    """What was attached to a question is not there, or is not read."""
+
+    code = "invalid_attachment"
+
+
+class AttachmentTooLarge(InvalidRequest):
+    """The attachments of a question are longer than any model could read."""
+
+    code = "attachment_too_large"
 
 
 class InvalidProject(InvalidRequest):

@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import signal
+import venv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,22 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     first = made.run("version")
     assert first.status == 0, first.told
     assert first.told.splitlines() == [f"Setting up {made.folder}/.venv (once, about a minute) …"]
+    return made
+
+
+@pytest.fixture(scope="module")
+def newborn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment that holds no more than the pip it was born with, which takes 3 s to give birth to."""
+    folder = tmp_path_factory.mktemp("newborn") / "environment"
+    venv.create(folder, with_pip=True)
+    return folder
+
+
+@pytest.fixture
+def begun(newborn: Path, tmp_path: Path) -> Checkout:
+    """A checkout with such an environment, into which nothing was installed yet."""
+    made = Checkout(tmp_path / "checkout")
+    made.adopt(newborn)
     return made
 
 
@@ -104,14 +121,13 @@ def test_one_of_two_at_once_sets_up_and_an_interrupted_set_up_begins_anew(tmp_pa
     assert "".join(outcome.told for outcome in outcomes).count("Setting up ") == 1
 
 
-def test_a_missing_system_library_is_named_and_then_found(tmp_path: Path) -> None:
-    checkout = Checkout(tmp_path / "checkout")
+def test_a_missing_system_library_is_named_and_then_found(begun: Checkout) -> None:
     complaint = "libgomp.so.1: cannot open shared object file: No such file or directory"
-    checkout.engine.write_text(f"raise ImportError({complaint!r})")
+    begun.engine.write_text(f"raise ImportError({complaint!r})")
 
-    without = checkout.run("version")
-    checkout.engine.write_text("")
-    after = checkout.run("version")
+    without = begun.run("version")
+    begun.engine.write_text("")
+    after = begun.run("version")
 
     assert without.status == 3
     assert "libgomp" in without.told
@@ -120,37 +136,34 @@ def test_a_missing_system_library_is_named_and_then_found(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("retries", ["0", "1"])  # pip words it quite differently without any
-def test_an_index_out_of_reach_is_said(tmp_path: Path, retries: str) -> None:
-    checkout = Checkout(tmp_path / "checkout")
+def test_an_index_out_of_reach_is_said(begun: Checkout, retries: str) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
 
-    outcome = checkout.run("version", environment=environment | UNREACHABLE_INDEX | {"PIP_RETRIES": retries})
+    outcome = begun.run("version", environment=environment | UNREACHABLE_INDEX | {"PIP_RETRIES": retries})
 
     assert outcome.status == 3
     assert "the package index cannot be reached" in outcome.told
-    assert str(checkout.folder / ".venv" / "setup.log") in outcome.told
+    assert str(begun.folder / ".venv" / "setup.log") in outcome.told
 
 
-def test_a_package_that_is_not_the_recorded_one_is_refused(tmp_path: Path) -> None:
-    checkout = Checkout(tmp_path / "checkout")
-    before, hatchling, after = checkout.constraints.read_text().partition("\nhatchling==")
+def test_a_package_that_is_not_the_recorded_one_is_refused(begun: Checkout) -> None:
+    before, hatchling, after = begun.constraints.read_text().partition("\nhatchling==")
     records, following, rest = after.partition("\npathspec==")
     forged = re.sub("sha256:[0-9a-f]+", f"sha256:{'0' * 64}", records)
-    checkout.constraints.write_text(before + hatchling + forged + following + rest)
+    begun.constraints.write_text(before + hatchling + forged + following + rest)
 
-    outcome = checkout.run("version")
+    outcome = begun.run("version")
 
     assert outcome.status == 1
     assert "not the one that constraints.txt records" in outcome.told
 
 
-def test_a_package_without_a_wheel_for_this_machine_is_named(tmp_path: Path) -> None:
-    checkout = Checkout(tmp_path / "checkout")
-    checkout.pyproject.write_text(checkout.pyproject.read_text().replace('["pip"]', '["pip", "pywin32"]'))
-    with checkout.constraints.open("a") as constraints:
+def test_a_package_without_a_wheel_for_this_machine_is_named(begun: Checkout) -> None:
+    begun.pyproject.write_text(begun.pyproject.read_text().replace('["pip"]', '["pip", "pywin32"]'))
+    with begun.constraints.open("a") as constraints:
         constraints.write(f"pywin32==311 --hash=sha256:{'0' * 64}\n")
 
-    outcome = checkout.run("version")
+    outcome = begun.run("version")
 
     assert outcome.status == 3
     assert f"no ready-made pywin32 for this machine ({platform.system()} {platform.machine()}" in outcome.told

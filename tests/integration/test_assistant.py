@@ -37,11 +37,6 @@ UNKNOWN = "f" * 32
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def project(tmp_path: Path) -> Path:
     return write_shop(tmp_path)
 
@@ -88,6 +83,28 @@ async def test_the_events_of_an_answer_come_in_order_and_can_be_read_again(opene
     assert [event.id for event in events] == list(range(1, len(events) + 1))
     assert again == events[3:]
     assert events[-1].is_last
+
+
+async def test_a_deep_search_tells_its_rounds_before_its_sources_and_in_the_receipt(opened: Opener) -> None:
+    async with opened(ScriptedEngine("In [1].", "In [1].")) as assistant:
+        asked = [QueryRequest(query="When does a session end?", deep=deep) for deep in (True, False)]
+        deep, usual = [[event async for event in assistant.ask(request)] for request in asked]
+
+    names = list(dict.fromkeys(event.name for event in deep))
+    assert names.index("searched") < names.index("sources")
+    rounds = [event.data for event in deep if isinstance(event.data, contract.SearchedEvent)]
+    assert [each.round for each in rounds] == list(range(1, len(rounds) + 1))
+    assert "session_expired" in rounds[0].query
+    assert _receipt(deep).search.startswith(f"{len(rounds)} further round")
+    assert "searched" not in {event.name for event in usual}
+    assert _receipt(usual).search == ""
+
+
+def _receipt(events: list[contract.StreamEvent]) -> contract.ReceiptView:
+    answer = events[-1].data
+    assert isinstance(answer, QueryResponse)
+    assert answer.receipt is not None
+    return answer.receipt
 
 
 async def test_a_follow_up_sees_its_conversation_and_reads_only_what_is_new(opened: Opener) -> None:

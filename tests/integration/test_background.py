@@ -16,11 +16,6 @@ _PATIENCE_SECONDS = 60.0
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def root(tmp_path: Path) -> Path:
     root = (tmp_path / "project").resolve()
     root.mkdir()

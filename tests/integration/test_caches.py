@@ -27,11 +27,6 @@ _STATE_MAGIC = b"qsgg"
 _COUNT_AT = 20
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @dataclass
 class House:
     """The real engine with two slots and caches in a folder."""

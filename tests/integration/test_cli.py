@@ -17,7 +17,6 @@ from coding_assistant.data_directory import DataDirectory
 from coding_assistant.errors import EngineDied
 from coding_assistant.settings import Settings
 from coding_assistant.web.server import serve
-from support.http_server import make_project
 from support.scripted_engine import Script, ScriptedEngine, by_name, only
 from support.terminal import Command, press_ctrl_c
 
@@ -27,17 +26,13 @@ HEAVY_MODULES = (
     "xllamacpp",
     "huggingface_hub",
     "tree_sitter",
+    "numpy",
     "uvicorn",
     "httpx2",
     "watchfiles",
 )
 
 ANSWER = "It expires after thirty minutes [1]."
-
-
-@pytest.fixture
-def command(tmp_path: Path) -> Command:
-    return Command(home=tmp_path / "home", directory=make_project(tmp_path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +71,19 @@ def running_server(
 
 @pytest.mark.parametrize("arguments", [["--help"], ["version"], ["ask", "--help"], ["models", "--help"]])
 def test_what_needs_nothing_loads_nothing(command: Command, arguments: list[str]) -> None:
-    ended = command.run(*arguments, settings={"PYTHONPROFILEIMPORTTIME": "1"})
+    ended = command.run_alone(*arguments, settings={"PYTHONPROFILEIMPORTTIME": "1"})
     assert ended.status == 0
     loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in ended.side.splitlines()}
     assert "coding_assistant" in loaded
     assert not loaded.intersection(HEAVY_MODULES)
+
+
+@pytest.mark.parametrize("group", ["", "conversations", "engine", "models"])
+def test_a_group_without_a_command_shows_its_help_and_is_no_error(command: Command, group: str) -> None:
+    ended = command.run(*filter(None, [group]))
+
+    assert (ended.status, ended.side) == (0, "")
+    assert "Commands:" in ended.output
 
 
 def test_every_command_explains_itself(command: Command) -> None:
@@ -126,7 +129,7 @@ def test_wrong_usage_is_a_sentence_a_hint_and_two(command: Command, arguments: l
 
 
 def test_a_misspelt_setting_is_named(command: Command) -> None:
-    ended = command.run("search", "x", settings={"CODING_ASSISTANT_MODLE_NAME": "phi3-mini"})
+    ended = command.run_alone("search", "x", settings={"CODING_ASSISTANT_MODLE_NAME": "phi3-mini"})
     assert ended.status == 2
     assert "CODING_ASSISTANT_MODLE_NAME" in ended.side
 
@@ -206,7 +209,7 @@ def test_a_data_directory_that_cannot_be_used(command: Command) -> None:
 def test_a_question_goes_to_the_running_server(command: Command) -> None:
     engine = ScriptedEngine(ANSWER)
     with running_server(command, engine):
-        ended = command.run("ask", "When does a session expire?")
+        ended = command.run_alone("ask", "When does a session expire?")
         assert ended.status == 0
         assert ended.side == ""
         assert ended.output.startswith(ANSWER + "\n\nCitations\n  [1] sessions.py:")
@@ -379,6 +382,45 @@ def test_a_chat_reads_lines_and_commands(command: Command) -> None:
     assert "There is no command /nonsense" in ended.side
 
 
+def test_a_chat_says_how_to_ask_about_another_folder(command: Command) -> None:
+    with running_server(command, ScriptedEngine(ANSWER)):
+        ended = command.run("chat", given="/project my work\n")
+
+    assert f"{command.directory}: " in ended.output
+    assert "coding-assistant chat --project 'my work'" in ended.output
+
+
+def test_a_folder_without_a_file_is_named_with_what_to_do(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with running_server(command, ScriptedEngine(ANSWER)):
+        ended = command.run("ask", "why?", "--project", str(tmp_path / "empty"))
+
+    assert f"{tmp_path / 'empty'} holds no file that can be read" in ended.side
+    assert "--project DIR" in ended.side
+
+
+def test_a_slip_in_a_folders_name_is_answered_with_the_nearest(command: Command) -> None:
+    ended = command.run("ask", "why?", "--project", f"{command.directory}p")
+
+    assert ended.status == 2
+    assert f"Did you mean {command.directory}?" in ended.side
+
+
+def test_going_on_passes_over_what_was_refused(command: Command, tmp_path: Path) -> None:
+    with running_server(command, ScriptedEngine(ANSWER)):
+        said = json.loads(command.run("ask", "When does a session expire?", "--json").output)
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    (weights / "SmolLM2-135M-Instruct.Q4_1.gguf").write_bytes(b"<html>")
+    broken = {"MODEL_NAME": "smollm2-135m", "CODING_ASSISTANT_MODELS_FOLDER": str(weights)}
+    refused = command.run("ask", "why?", settings=broken)
+    with running_server(command, ScriptedEngine(ANSWER)):
+        went_on = json.loads(command.run("ask", "and then?", "-c", "--json").output)
+
+    assert "`coding-assistant models pull smollm2-135m`" in refused.side
+    assert went_on["conversation_id"] == said["conversation_id"]
+
+
 # --- Serving --------------------------------------------------------------------------------------
 
 
@@ -397,6 +439,8 @@ def test_a_server_says_where_it_is_and_stops_at_ctrl_c(command: Command, any_mod
     with command.start("serve", "--port", str(port), settings=any_model) as process:
         assert process.stderr is not None
         assert f"http://127.0.0.1:{port}" in process.stderr.readline()
+        assert str(command.directory) in process.stderr.readline()
+        assert "Models are run by the bundled engine" in process.stderr.readline()
         assert "sessions.py:" in command.run("search", "session expired").output
         press_ctrl_c(process)
         _, side = process.communicate(timeout=60)
@@ -437,7 +481,7 @@ def test_a_model_is_recognised_loaded_and_asked(command: Command, smollm2: Path)
 @pytest.mark.model
 def test_a_question_without_a_server(command: Command, smollm2: Path) -> None:
     question = ["ask", "When does a session expire?", "--model", str(smollm2), "--max-tokens", "8"]
-    response = QueryResponse.model_validate_json(command.run(*question, "--json").output)
+    response = QueryResponse.model_validate_json(command.run_alone(*question, "--json").output)
     assert response.response
     assert response.receipt is not None
     assert command.run("conversations", "show", response.conversation_id[:8]).status == 0

@@ -1,4 +1,4 @@
-"""The whole ``doctor``, as a command of its own: odd data directories, its report, its JSON."""
+"""The whole ``doctor``: odd data directories, its report, its JSON."""
 
 import json
 import re
@@ -10,7 +10,6 @@ import pytest
 
 from coding_assistant.cli.doctor.findings import Check
 from coding_assistant.data_directory import DataDirectory
-from support.http_server import make_project
 from support.remote_stand_in import MODEL, Vendor, remote_stand_in
 from support.small_gguf import write_gguf
 from support.terminal import Command, Ended
@@ -22,11 +21,6 @@ QUICK = [
 ]
 FULL = [*QUICK[:-2], "checksum", *QUICK[-2:], "load", "round trip", "answer", "speed"]
 STYLES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
-
-
-@pytest.fixture
-def command(tmp_path: Path) -> Command:
-    return Command(home=tmp_path / "home", directory=make_project(tmp_path))
 
 
 def findings(ended: Ended) -> dict[str, dict[str, object]]:
@@ -145,7 +139,7 @@ def test_a_person_reads_wrapped_lines_with_the_advice_below(command: Command) ->
 
 @pytest.mark.model
 def test_the_quick_checks_of_a_model_that_works(command: Command, smollm2: Path) -> None:
-    ended = command.run("doctor", "--json", "--model", str(smollm2))
+    ended = command.run_alone("doctor", "--json", "--model", str(smollm2))
 
     assert ended.status == 0, ended.output
     assert list(findings(ended)) == QUICK

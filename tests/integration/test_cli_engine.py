@@ -74,7 +74,7 @@ def test_an_engine_that_is_named_and_absent_is_shown_with_its_fault(command: Com
     [row] = [line for line in ended.output.splitlines() if line.startswith("*")]
     assert "bundled" in row
     assert "named: There is no such file." in ended.output
-    assert "The bundled one runs instead." in ended.output
+    assert "The bundled engine runs instead." in ended.output
 
 
 def test_what_stands_in_for_an_engine_is_not_measured_in_its_place(command: Command, tmp_path: Path) -> None:

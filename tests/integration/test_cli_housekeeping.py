@@ -4,41 +4,22 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from coding_assistant.chat.store import ConversationStore
-from coding_assistant.cli.app import run
 from coding_assistant.data_directory import DataDirectory
 from coding_assistant.domain import Summary, SummaryOrigin
 from support.kept import NOON, begin, talk
-from support.terminal import Ended
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """The command in this process, with a data directory; its other tests start it, which takes a second."""
-
-    home: Path
-    capture: pytest.CaptureFixture[str]
-
-    def run(self, *arguments: str) -> Ended:
-        """Run it to its end."""
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("CODING_ASSISTANT_HOME", str(self.home))
-            status = run(arguments)
-        written = self.capture.readouterr()
-        return Ended(status, written.out, written.err)
+from support.terminal import Command
 
 
 @pytest.fixture
-def command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+def command(tmp_path: Path) -> Command:
     """The command with a data directory of two conversations about a folder that is gone."""
     (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    command = Command(tmp_path / "home", capsys)
+    command = Command(tmp_path / "home", tmp_path / "work")
     command.home.mkdir(mode=0o700)
     with kept(command) as store:
         talk(store, begin(store), "Who pays at the till?", "The customer.")
@@ -120,7 +101,7 @@ def test_an_export_can_be_imported(command: Command, tmp_path: Path) -> None:
     assert (again.status, again.output) == (1, "")
     assert "--copy" in again.side
     assert command.run("conversations", "import", str(file), "--copy").status == 0
-    elsewhere = Command(tmp_path / "elsewhere", command.capture)
+    elsewhere = Command(tmp_path / "elsewhere", command.directory)
     assert elsewhere.run("conversations", "import", str(file)).output == (
         f"Imported {pays[:8]}  Who pays at the till?\n"
     )
@@ -152,7 +133,7 @@ def backup(command: Command, tmp_path: Path) -> Path:
 
 
 def test_a_backup_is_restored_on_another_machine(command: Command, backup: Path, tmp_path: Path) -> None:
-    elsewhere = Command(tmp_path / "elsewhere", command.capture)
+    elsewhere = Command(tmp_path / "elsewhere", command.directory)
     ended = elsewhere.run("restore", str(backup))
     assert ended.status == 0
     assert "Restored 2 conversations; 0 were here already." in ended.output
@@ -188,7 +169,7 @@ def test_restoring_says_that_it_leaves_out_the_trash_of_the_backup(command: Comm
     command.run("conversations", "delete", ids(command)["Who counts?"])
     ended = command.run("backup", str(tmp_path / "b.zip"))
     assert "1 conversation and 1 in the trash;" in ended.output
-    elsewhere = Command(tmp_path / "elsewhere", command.capture)
+    elsewhere = Command(tmp_path / "elsewhere", command.directory)
     ended = elsewhere.run("restore", str(tmp_path / "b.zip"))
     assert "Restored 1 conversation; 0 were here already." in ended.output
     assert "Left out 1 conversation from the backup's trash" in ended.output

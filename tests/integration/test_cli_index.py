@@ -1,20 +1,11 @@
 import json
-from pathlib import Path
-
-import pytest
 
 from coding_assistant.data_directory import DataDirectory
-from support.http_server import make_project
 from support.terminal import Command, press_ctrl_c
 
 
-@pytest.fixture
-def command(tmp_path: Path) -> Command:
-    return Command(home=tmp_path / "home", directory=make_project(tmp_path))
-
-
 def test_search_prints_places_and_as_json_one_object_a_line(command: Command) -> None:
-    printed = command.run("search", "session expired")
+    printed = command.run_alone("search", "session expired")
     assert printed.status == 0
     assert "sessions.py:" in printed.output
     assert "\x1b" not in printed.output

@@ -10,15 +10,9 @@ from coding_assistant.cli.app import app
 from coding_assistant.contract import QueryResponse
 from coding_assistant.errors import CodingAssistantError
 from coding_assistant.inference.catalog import DEFAULT_MODEL, STARTER_MODEL
-from support.http_server import make_project
 from support.other_programs import in_ollama
 from support.small_gguf import write_gguf
 from support.terminal import Command
-
-
-@pytest.fixture
-def command(tmp_path: Path) -> Command:
-    return Command(home=tmp_path / "home", directory=make_project(tmp_path))
 
 
 @pytest.fixture
@@ -95,8 +89,13 @@ def test_a_model_is_added_by_name_and_taken_away_again(command: Command, stores:
         (["mine", "lmstudio:projector"], "vision projector"),
         (["mine", "lmstudio:embedding"], "embedding model"),
         (["mine", "lmstudio:base"], "--prompt-format"),
-        (["mine", "lmstudio:small", "--prompt-format", "vicuna"], "prompt_format"),
-        (["mine", "lmstudio:small", "--temperature", "9"], "temperature"),
+        (["mine", "lmstudio:small", "--prompt-format", "vicuna"], "--prompt-format cannot be that"),
+        (
+            ["mine", "lmstudio:small", "--temperature", "9"],
+            "--temperature cannot be that: it must be at most 2.",
+        ),
+        (["mine", "lmstudio:small", "--stop", ""], "--stop cannot be that"),
+        (["mine", "lmstudio:small", "--max-tokens", "9999"], "do not go together"),
         (["my model", "lmstudio:small"], "cannot be the name"),
         (["mine", "ollama:nothing"], "models list"),
         (["mine", "nothing.gguf"], "There is no file"),
@@ -159,3 +158,31 @@ def test_a_model_that_is_here_answers_before_another_is_fetched(command: Command
         f"mine answers, since neither {DEFAULT_MODEL}, the default, nor {STARTER_MODEL}, the starter, is here"
     )
     assert told in seen.output
+
+
+def test_a_file_that_broke_off_is_listed_as_damaged_with_what_replaces_it(command: Command) -> None:
+    models = command.home / "models"
+    models.mkdir(parents=True)
+    file = write_gguf(models / "SmolLM2-135M-Instruct.Q4_1.gguf")
+    file.write_bytes(file.read_bytes()[:-1])
+
+    listed = command.run("models", "list")
+    as_json = {each["name"]: each for each in json.loads(command.run("models", "list", "--json").output)}
+
+    [row] = [line for line in listed.output.splitlines() if " smollm2-135m " in line]
+    assert "damaged" in row.split()
+    assert "`coding-assistant models pull smollm2-135m` gets it again" in listed.output
+    assert "truncated" in as_json["smollm2-135m"]["damage"]
+    assert as_json["phi3-mini"]["damage"] == ""
+
+
+def test_the_list_says_which_file_a_model_is_where_that_is_called_otherwise(command: Command) -> None:
+    models = command.home / "models"
+    models.mkdir(parents=True)
+    write_gguf(models / "Phi-3-mini-128k-instruct-Q4_K_M.gguf")
+
+    listed = command.run("models", "list")
+    shown = command.run("models", "show", "codellama-7b")
+
+    assert "  Phi-3-mini-128k-instruct-Q4_K_M.gguf  phi3-mini, phi3-mini-long\n" in listed.output
+    assert "not here; looked for as " in shown.output

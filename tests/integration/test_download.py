@@ -95,6 +95,21 @@ def test_the_hub_gives_the_verified_file(server: OriginServer, tmp_path: Path) -
     assert visible_files(tmp_path) == ["weights.gguf"]
 
 
+def test_what_is_broken_is_replaced_once_the_new_one_is_whole(server: OriginServer, tmp_path: Path) -> None:
+    place = tmp_path / "weights.gguf"
+    place.write_bytes(WEIGHTS[:-1])
+    spec = spec_of(HUB_FILE)
+
+    with pytest.raises(DownloadFailed):
+        list(download(spec, folder=tmp_path, hub_endpoint=server.url, replaces=True))
+    assert place.read_bytes() == WEIGHTS[:-1]
+
+    server.files[HUB_PATH] = WEIGHTS
+    events = list(download(spec, folder=tmp_path, hub_endpoint=server.url, replaces=True))
+    assert events[-1] == DownloadFinished(place)
+    assert place.read_bytes() == WEIGHTS
+
+
 def test_a_broken_connection_is_resumed(server: OriginServer, tmp_path: Path) -> None:
     server.files[HUB_PATH] = WEIGHTS
     server.cut_at[HUB_PATH] = BLOCK + 1_000_000

@@ -28,6 +28,7 @@ from coding_assistant.errors import InvalidRequest
 from coding_assistant.inference.engine_programs import ProgramSearch
 from coding_assistant.inference.llama import LlamaEngine
 from coding_assistant.protocols import Engine
+from support.engine_events import end_of, text_of
 from support.llama_engines import llama_engine
 from support.scripted_engine import ScriptedEngine
 from support.stand_in_llama_server import install
@@ -48,11 +49,6 @@ LONG_QUESTION = (
     Message(Role.USER, "What is a list?"),
 )
 QUESTION = (Message(Role.SYSTEM, "You are brief."), Message(Role.USER, "What is a list in Python?"))
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture
@@ -130,15 +126,6 @@ async def events_of(engine: Engine, request: GenerationRequest) -> list[EngineEv
         return [event async for event in events]
 
 
-def ended(events: Sequence[EngineEvent]) -> GenerationEnded:
-    assert isinstance(events[-1], GenerationEnded)
-    return events[-1]
-
-
-def text_of(events: Sequence[EngineEvent]) -> str:
-    return "".join(event.text for event in events if isinstance(event, TextPiece))
-
-
 def answer_of(events: Sequence[EngineEvent]) -> Message:
     """Return the answer as it stands in the next prompt."""
     pieces = [event for event in events if isinstance(event, TextPiece)]
@@ -161,7 +148,7 @@ def mode_of(path: Path) -> int:
 
 
 async def cached(engine: Engine, tokens: Sequence[int], *, slot: int) -> int:
-    return ended(await events_of(engine, ask(tokens, slot=slot, max_tokens=1))).cached_tokens
+    return end_of(await events_of(engine, ask(tokens, slot=slot, max_tokens=1))).cached_tokens
 
 
 async def test_it_loads_at_the_first_call_and_again_after_it_was_closed(engine: Engine) -> None:
@@ -218,13 +205,13 @@ async def test_an_answer_is_reading_then_text_then_one_end(engine: Engine) -> No
     assert [read.done for read in reads] == sorted(read.done for read in reads)
     assert (reads[-1].done, reads[-1].total) == (len(tokens), len(tokens))
     assert sum(isinstance(event, GenerationEnded) for event in events) == 1
-    end = ended(events)
+    end = end_of(events)
     assert end.cached_tokens + end.new_tokens == len(tokens)
     assert 1 <= end.written_tokens <= 8
 
 
 async def test_an_answer_stops_at_the_number_of_tokens_that_were_asked_for(engine: Engine) -> None:
-    end = ended(await events_of(engine, ask(await engine.encode(QUESTION), max_tokens=2)))
+    end = end_of(await events_of(engine, ask(await engine.encode(QUESTION), max_tokens=2)))
 
     assert end.finish is Finish.LENGTH
     assert end.written_tokens == 2
@@ -236,7 +223,7 @@ async def test_a_follow_up_in_the_same_slot_costs_only_what_is_new(engine: Engin
     follow_up = await engine.encode(
         [*QUESTION, Message(Role.ASSISTANT, answer), Message(Role.USER, "And a tuple?")]
     )
-    end = ended(await events_of(engine, ask(follow_up, slot=1)))
+    end = end_of(await events_of(engine, ask(follow_up, slot=1)))
 
     assert end.cached_tokens >= len(first)
     assert end.new_tokens == len(follow_up) - end.cached_tokens
@@ -245,7 +232,7 @@ async def test_a_follow_up_in_the_same_slot_costs_only_what_is_new(engine: Engin
 async def test_the_slots_do_not_share_what_they_have_read(engine: Engine) -> None:
     await events_of(engine, ask(await engine.encode(QUESTION), slot=0))
     stranger = (Message(Role.USER, "Something else altogether"),)
-    end = ended(await events_of(engine, ask(await engine.encode(stranger), slot=1)))
+    end = end_of(await events_of(engine, ask(await engine.encode(stranger), slot=1)))
 
     assert end.cached_tokens == 0
 
@@ -261,7 +248,7 @@ async def test_two_slots_answer_at_the_same_time(engine: Engine) -> None:
         for slot in range(SLOTS):
             tasks.start_soon(answer, slot)
 
-    assert [ended(answers[slot]).new_tokens for slot in range(SLOTS)] == [len(tokens)] * SLOTS
+    assert [end_of(answers[slot]).new_tokens for slot in range(SLOTS)] == [len(tokens)] * SLOTS
 
 
 async def test_after_a_reader_left_the_slot_answers_the_next(engine: Engine) -> None:
@@ -271,7 +258,7 @@ async def test_after_a_reader_left_the_slot_answers_the_next(engine: Engine) -> 
             if isinstance(event, TextPiece):
                 break
 
-    assert ended(await events_of(engine, ask(tokens, max_tokens=1))).written_tokens == 1
+    assert end_of(await events_of(engine, ask(tokens, max_tokens=1))).written_tokens == 1
 
 
 async def test_a_prompt_over_the_context_is_refused_with_the_numbers(engine: Engine) -> None:
@@ -297,7 +284,7 @@ async def test_the_tokens_of_an_answer_are_all_that_a_follow_up_need_not_read(en
     for turn in range(10):
         prompt = await engine.encode(messages)
         events = await events_of(engine, ask(prompt, max_tokens=12))
-        end, answer = ended(events), answer_of(events)
+        end, answer = end_of(events), answer_of(events)
         new_tokens = len(prompt) - read
         assert abs(end.new_tokens - new_tokens) <= max(2, new_tokens * 0.02)
 
@@ -477,7 +464,7 @@ async def test_guessing_changes_nothing_but_the_time(smollm2: Path) -> None:
         engine = real_engine(smollm2, None, speculation=speculation)
         try:
             events = await events_of(engine, ask(await engine.encode(messages), max_tokens=60))
-            assert len(answer_of(events).tokens) in {ended(events).written_tokens - n for n in (0, 1)}
+            assert len(answer_of(events).tokens) in {end_of(events).written_tokens - n for n in (0, 1)}
             told.append(text_of(events))
         finally:
             await engine.close()
@@ -500,6 +487,6 @@ async def test_an_answer_that_a_stop_string_cuts_inside_of_a_token_has_no_tokens
         await engine.close()
 
     assert text_of(events) == whole[: whole.index(stop)]
-    assert ended(events).finish is Finish.COMPLETE
+    assert end_of(events).finish is Finish.COMPLETE
     assert answer_of(free).tokens
     assert answer_of(events).tokens == ()

@@ -11,11 +11,6 @@ from support.llama_engines import llama_engine
 pytestmark = [pytest.mark.anyio, pytest.mark.model]
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def test_ctrl_c_leaves_the_model_loaded(smollm2: Path) -> None:
     engine = llama_engine(smollm2)
     try:

@@ -12,11 +12,6 @@ from support.scripted_engine import Script, ScriptedEngine
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.mark.model
 async def test_a_real_engine_reads_and_writes_at_some_speed(smollm2: Path) -> None:
     spec = replace(PLAIN_SPEC, prompt_format="chatml")

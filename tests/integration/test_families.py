@@ -44,11 +44,6 @@ CONVERSATIONS = (
 )
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @dataclass(frozen=True)
 class Bench:
     """A family's encoder on a real server, and that server to ask for llama.cpp's own reading."""

@@ -41,11 +41,6 @@ ANSWER = "A session expires after thirty minutes [1]."
 View = TypeVar("View", bound=BaseModel)
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def ask(server: Served, query: str = QUESTION, **fields: object) -> QueryResponse:
     response = await server.http.post("/chat/query", json={"query": query, **fields})
     assert response.status_code == 200, response.text

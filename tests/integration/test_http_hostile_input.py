@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from support.asgi import HOST
@@ -126,7 +126,7 @@ def encoded(text: str) -> str:
     return quote(text, safe="", errors="surrogatepass")
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 @given(data=st.data())
 def test_nothing_makes_the_server_fail(
     house: InProcess, routes: list[KnownRoute], data: st.DataObject

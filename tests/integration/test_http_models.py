@@ -7,13 +7,16 @@ from urllib.parse import quote
 
 import pytest
 
+from coding_assistant.assistant import AsyncAssistant
 from coding_assistant.client import RemoteAssistant
 from coding_assistant.contract import ConversationPatch, QueryRequest, QueryResponse
 from coding_assistant.errors import EngineBusy, ModelMissing, ModelUnknown
+from coding_assistant.settings import Settings
 from support.asgi import Answer
 from support.cramped_engine import CrampedEngine, Memory
 from support.http_server import InProcess, in_process, served
 from support.scripted_engine import Script
+from support.small_gguf import write_gguf
 
 # The first is what the settings choose where nothing is set and no default's file is there.
 USUAL, OTHER = "qwen2.5-coder-1.5b", "codellama-7b"
@@ -79,9 +82,40 @@ def test_a_question_names_its_model_and_the_conversation_keeps_it(shop: InProces
     changed = body(shop.json("PATCH", conversation, {"model": None}))
     unknown = shop.json("PATCH", conversation, {"model": "codelama-7b"})
     refused = shop.json("POST", "/chat/query", asked | {"model": "codelama-7b"})
+    absent = shop.json("PATCH", conversation, {"model": "llama3.1-8b"})
+    unanswered = shop.json("POST", "/chat/query", asked | {"model": "llama3.1-8b"})
 
     assert (answer["model"], kept["model"], changed["model"]) == (OTHER, OTHER, None)
     assert (unknown.status, refused.status) == (404, 404)
+    assert (absent.status, body(absent)["code"]) == (unanswered.status, "model_missing")
+    assert body(shop.json("GET", conversation))["model"] is None
+
+
+def test_when_a_model_was_used_stays_as_it_was_until_it_is_used_again(shop: InProcess) -> None:
+    used = body(shop.json("POST", f"/models/{USUAL}/load"))["last_used"]
+    shop.json("GET", "/models")
+
+    assert body(shop.json("GET", f"/models/{USUAL}"))["last_used"] == used
+
+
+@pytest.mark.anyio
+async def test_what_other_programs_have_is_listed_without_being_opened_further(tmp_path: Path) -> None:
+    store = tmp_path / "studio"
+    store.mkdir()
+    write_gguf(store / "small.gguf")
+    write_gguf(store / "embedding.gguf", architecture="bert")
+    (store / "broken.gguf").write_bytes(b"broken")
+    settings = Settings.model_validate({"home": tmp_path / "home", "model_stores": f"lmstudio={store}"})
+    async with AsyncAssistant.open(settings) as assistant:
+        listed = {each.name: each for each in await assistant.models()}
+        asked = await assistant.model("lmstudio:small")
+
+    found = [name for name in listed if name.startswith("lmstudio:")]
+    assert found == ["lmstudio:small"]
+    assert listed["lmstudio:small"].installed
+    assert listed["lmstudio:small"].memory is None
+    assert asked.memory is not None
+    assert asked.context_length == listed["lmstudio:small"].context_length
 
 
 @pytest.mark.anyio
@@ -111,8 +145,3 @@ async def test_a_remote_client_has_the_same_calls(tmp_path: Path) -> None:
         view = await remote.change_conversation(event.data.conversation_id, chosen)
         renamed = await remote.change_conversation(view.conversation_id, ConversationPatch(title="mine"))
         assert (view.model, renamed.model) == (OTHER, OTHER)
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"

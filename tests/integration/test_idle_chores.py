@@ -33,11 +33,6 @@ from support.scripted_engine import Script, ScriptedEngine
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @dataclass
 class Chat:
     """A chat about one project, asked question by question."""

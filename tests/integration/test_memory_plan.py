@@ -19,11 +19,6 @@ SLOTS = 2
 pytestmark = [pytest.mark.model, pytest.mark.anyio]
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own account of a process's pages")
 async def test_the_plan_is_what_stays_resident(smollm2: Path) -> None:
     engine = llama_engine(smollm2, slots=SLOTS, context_tokens=CONTEXT_TOKENS)

@@ -26,30 +26,19 @@ from coding_assistant.inference.server_protocol import ServerSettings
 from coding_assistant.inference.starting import GpuOptions
 from support import engine_owner
 from support.llama_engines import llama_engine
+from support.processes import is_gone, until
 from support.stand_in_llama_server import Behaviour, install
-from support.tiny_model import TinyModel
 
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.skipif(os.name != "posix", reason="the guardian of a binary is POSIX's"),
 ]
 
-LIMIT_SECONDS = 60.0
 CARD = "  CUDA0: NVIDIA of the tests (8192 MiB, 8000 MiB free)"
 TWO_CARDS = f"{CARD}\n  CUDA1: NVIDIA of the tests (8192 MiB, 8000 MiB free)"
 ALL_LAYERS = "offloaded 2/2 layers to GPU"
 
 MakeEngine = Callable[..., LlamaEngine]
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def tiny_file(tmp_path: Path) -> Path:
-    return TinyModel("Llama 2 tiny").write(tmp_path)
 
 
 @pytest.fixture
@@ -82,19 +71,6 @@ def settings(file: Path) -> ServerSettings:
 def process_of(engine: LlamaEngine) -> psutil.Process:
     assert engine.process_id is not None
     return psutil.Process(engine.process_id)
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(LIMIT_SECONDS):
-        while not condition():  # noqa: ASYNC110 -- another process cannot set an event
-            await anyio.sleep(0.01)
 
 
 async def answer(engine: LlamaEngine) -> GenerationEnded:
@@ -227,7 +203,6 @@ async def test_the_death_of_the_binary_is_explained_and_the_next_question_answer
     assert (await answer(engine)).written_tokens >= 1
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends it there; elsewhere its guardian does")
 async def test_a_guardian_that_is_killed_takes_the_binary_along(make_engine: MakeEngine) -> None:
     engine = make_engine()
     await engine.load()
@@ -239,7 +214,22 @@ async def test_a_guardian_that_is_killed_takes_the_binary_along(make_engine: Mak
     await until(lambda: is_gone(binary.pid))
 
 
-@pytest.mark.parametrize(("make", "processes"), [(Path, 2), (wrapped, 3)])
+async def test_a_guardian_that_is_killed_takes_along_what_a_wrapper_script_started(
+    tiny_file: Path, tmp_path: Path
+) -> None:
+    program = EngineProgram(NAMED, wrapped(install(tmp_path / "opt")), "b777")
+    server = await ServerProcess.start(settings(tiny_file), program=program)
+    wrapper = psutil.Process(server.pid)
+    guardian, [binary] = wrapper.parent(), wrapper.children()
+    assert guardian is not None
+    guardian.kill()
+
+    await until(lambda: is_gone(binary.pid))
+    await server.stop()
+
+
+# Its guardian, the leader of the group, the binary, and the script that has started it.
+@pytest.mark.parametrize(("make", "processes"), [(Path, 3), (wrapped, 4)])
 async def test_the_binary_ends_when_the_service_is_killed(
     make: Callable[[Path], Path], processes: int, tiny_file: Path, tmp_path: Path
 ) -> None:

@@ -44,11 +44,6 @@ QUESTION = "When does a session expire?"
 KEY = "sk-secret-4711"
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @dataclass(frozen=True)
 class Product:
     """A running server of ours, and the one elsewhere that has the model."""
@@ -191,6 +186,7 @@ async def test_where_code_goes_is_told_and_the_key_is_not(tmp_path: Path) -> Non
     chosen = next(each for each in response.json() if each["selected"])
     view = ModelView.model_validate(chosen)
     assert (view.name, view.address, view.installed) == (MODEL, made.remote.url, False)
+    assert [each["name"] for each in response.json()] == [MODEL]  # none of those here can be chosen
     assert KEY not in "".join(doors)
     assert "127.0.0.1" in HistoryClearedResponse.model_validate_json(cleared.content).remains
 

@@ -34,6 +34,7 @@ from coding_assistant.inference.openai_engine import OpenAIEngine, RemoteOptions
 from coding_assistant.inference.remote_address import RemoteAddress
 from coding_assistant.inference.remote_answers import Chunk
 from coding_assistant.inference.remote_server import RemoteFailure, RemoteServer
+from support.engine_events import end_of, text_of
 from support.remote_stand_in import (
     BOUND_SECONDS,
     CONTEXT_TOKENS,
@@ -59,11 +60,6 @@ pytestmark = pytest.mark.anyio
 QUESTION = (Message(Role.SYSTEM, "You are brief."), Message(Role.USER, "What is a list in Python?"))
 KEY = "sk-secret-4711"
 OPTIONS = RemoteOptions(slots=32, patience_seconds=BOUND_SECONDS, pause_seconds=0.001)
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @asynccontextmanager
@@ -94,15 +90,6 @@ async def failure(engine: OpenAIEngine) -> CodingAssistantError:
     with pytest.raises(CodingAssistantError) as raised:
         await answer(engine)
     return raised.value
-
-
-def text_of(events: Sequence[EngineEvent]) -> str:
-    return "".join(event.text for event in events if isinstance(event, TextPiece))
-
-
-def end_of(events: Sequence[EngineEvent]) -> GenerationEnded:
-    assert isinstance(events[-1], GenerationEnded)
-    return events[-1]
 
 
 # --- What the server is asked when the model is loaded ----------------------------------------------

@@ -11,7 +11,6 @@ import pytest
 from coding_assistant.domain import (
     EngineEvent,
     Finish,
-    GenerationEnded,
     GenerationRequest,
     Message,
     PromptRead,
@@ -24,6 +23,7 @@ from coding_assistant.inference.remote_address import RemoteAddress
 from coding_assistant.inference.remote_models import wire_messages
 from coding_assistant.inference.server_process import ServerProcess
 from coding_assistant.inference.server_protocol import ServerSettings
+from support.engine_events import end_of, text_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.model]
 
@@ -32,11 +32,6 @@ SLOTS = 2
 BOUND_SECONDS = 60.0
 
 QUESTION = (Message(Role.SYSTEM, "You are brief."), Message(Role.USER, "What is a list in Python?"))
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture(scope="module")
@@ -86,15 +81,6 @@ async def events_of(
         return [event async for event in events]
 
 
-def ended(events: Sequence[EngineEvent]) -> GenerationEnded:
-    assert isinstance(events[-1], GenerationEnded)
-    return events[-1]
-
-
-def text_of(events: Sequence[EngineEvent]) -> str:
-    return "".join(event.text for event in events if isinstance(event, TextPiece))
-
-
 async def test_it_loads_at_the_first_call_and_again_after_it_was_closed(engine: OpenAIEngine) -> None:
     loaded = [engine.is_loaded]
     await engine.tokenize("hello")
@@ -114,7 +100,7 @@ async def test_counts_are_those_of_the_server_to_the_token(engine: OpenAIEngine)
     code = "def f(x):\n\treturn x  # <|im_start|> \u2013 [INST]\n" * 2
     longer = [*QUESTION, Message(Role.ASSISTANT, "It is."), Message(Role.USER, code)]
     for slot, messages in enumerate((QUESTION, longer)):
-        end = ended(await events_of(engine, messages, slot=slot))
+        end = end_of(await events_of(engine, messages, slot=slot))
         assert end.cached_tokens + end.new_tokens == len(await engine.encode(messages))
 
     assert await engine.tokenize("") == ()
@@ -128,8 +114,8 @@ async def test_an_answer_is_reading_then_text_then_one_end(engine: OpenAIEngine)
     assert [type(event) for event in events[: len(reads)]] == [PromptRead] * len(reads)
     assert [read.done for read in reads] == sorted(read.done for read in reads)
     assert (reads[-1].done, reads[-1].total) == (len(tokens), len(tokens))
-    assert ended(events).finish is Finish.LENGTH
-    assert ended(events).written_tokens == 8
+    assert end_of(events).finish is Finish.LENGTH
+    assert end_of(events).written_tokens == 8
     assert text_of(events)
 
 
@@ -138,14 +124,14 @@ async def test_a_stop_string_ends_the_answer_before_it(engine: OpenAIEngine) -> 
     stop = whole.split()[3]
     events = await events_of(engine, max_tokens=24, stop=(stop,))
 
-    assert ended(events).finish is Finish.COMPLETE
+    assert end_of(events).finish is Finish.COMPLETE
     assert text_of(events) == whole[: whole.index(stop)]
 
 
 async def test_a_follow_up_costs_little_more_than_what_is_new(engine: OpenAIEngine) -> None:
     first = await events_of(engine)
     follow_up = [*QUESTION, Message(Role.ASSISTANT, text_of(first)), Message(Role.USER, "And a tuple?")]
-    end = ended(await events_of(engine, follow_up))
+    end = end_of(await events_of(engine, follow_up))
 
     assert end.cached_tokens >= len(await engine.encode(QUESTION)) - 1
 

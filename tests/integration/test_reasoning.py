@@ -23,11 +23,6 @@ THOUGHTFUL = Script("After 1800 seconds [1].", reasoning="Zeppelin: the user wan
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def opened(tmp_path: Path) -> Opener:
     project = write_shop(tmp_path)
 

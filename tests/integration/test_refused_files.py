@@ -41,11 +41,6 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
 }
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.mark.parametrize("kind", REFUSED)
 async def test_a_file_that_cannot_answer_starts_no_process(kind: str, tmp_path: Path) -> None:
     write, complaint = REFUSED[kind]

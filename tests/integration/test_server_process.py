@@ -2,8 +2,9 @@
 
 import os
 import signal
+import stat
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
@@ -34,21 +35,9 @@ from coding_assistant.inference.server_process import EngineLog, ServerProcess
 from coding_assistant.inference.server_protocol import ServerSettings
 from support import engine_owner, native_stand_in
 from support.llama_engines import llama_engine
-from support.tiny_model import TinyModel
+from support.processes import is_gone, until
 
 pytestmark = pytest.mark.anyio
-
-LIMIT_SECONDS = 60.0
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def tiny_file(tmp_path: Path) -> Path:
-    return TinyModel("Llama 2 tiny").write(tmp_path)
 
 
 @pytest.fixture
@@ -81,19 +70,6 @@ def children(pid: int | None = None) -> list[int]:
             if any("llama_server" in argument for argument in child.cmdline()):
                 found.append(child.pid)
     return found
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(LIMIT_SECONDS):
-        while not condition():  # noqa: ASYNC110 -- another process cannot set an event
-            await anyio.sleep(0.01)
 
 
 def settings(file: Path) -> ServerSettings:
@@ -389,6 +365,18 @@ async def test_the_log_keeps_the_last_words_and_stays_small(tmp_path: Path) -> N
 
     assert log.finished().endswith("last words")
     assert log_file.stat().st_size <= EngineLog.MOST_BYTES
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+async def test_only_its_owner_can_read_the_log(tmp_path: Path, *, is_old: bool) -> None:
+    log_file = tmp_path / "engine.log"
+    if is_old:
+        log_file.touch(mode=0o644)
+    log = EngineLog(log_file)
+    os.close(log.write_end)
+    log.finished()
+
+    assert stat.S_IMODE(log_file.stat().st_mode) == 0o600
 
 
 async def test_the_log_keeps_what_is_grave_and_the_last_words_of_a_library(tmp_path: Path) -> None:

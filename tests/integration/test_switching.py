@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -12,12 +13,13 @@ from coding_assistant import contract
 from coding_assistant.assistant import AsyncAssistant
 from coding_assistant.contract import (
     ConversationPatch,
+    LoadedEvent,
     PrefetchRequest,
     QueryRequest,
     QueryResponse,
     ReceiptView,
 )
-from coding_assistant.domain import PromptRead
+from coding_assistant.domain import EngineInfo, PromptRead
 from coding_assistant.errors import (
     DataDirectoryUnusable,
     EngineBusy,
@@ -38,11 +40,6 @@ Opener: TypeAlias = Callable[..., AbstractAsyncContextManager[AsyncAssistant]]
 
 USUAL, OTHER, THIRD = "phi3-mini", "codellama-7b", "llama3.1-8b"
 FIRST, NEXT = "When does a session end?", "and why is that?"
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture
@@ -362,6 +359,31 @@ async def test_reading_ahead_takes_nobodys_memory(opened: Opener, home: Path) ->
         await anyio.wait_all_tasks_blocked()
         assert await loaded(assistant) == [USUAL]
         assert (await assistant.query(QueryRequest(query=FIRST, model=OTHER))).model == OTHER
+
+
+class FallenBack(CrampedEngine):
+    """Has something to say of each load."""
+
+    async def load(self) -> EngineInfo:
+        return replace(await super().load(), notice="The bundled engine runs it.")
+
+
+async def test_what_a_load_for_no_question_had_to_say_the_next_answer_says_once(
+    opened: Opener, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(FallenBack(USUAL, Memory(1))) as assistant:
+        await assistant.load_model(USUAL)
+        told = [
+            [
+                event.data.notice
+                async for event in assistant.ask(QueryRequest(query=FIRST))
+                if isinstance(event.data, LoadedEvent)
+            ]
+            for _ in range(2)
+        ]
+
+    assert told == [["The bundled engine runs it."], []]
+    assert "The bundled engine runs it." in caplog.text
 
 
 async def test_a_load_that_nobody_wants_any_more_is_given_up(opened: Opener, home: Path) -> None:

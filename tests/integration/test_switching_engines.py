@@ -25,11 +25,6 @@ CONTROLS = ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
 MODEL = TinyModel("first", controls=CONTROLS, chat_template=TEMPLATE, context_tokens=8_192)
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def receipt(response: QueryResponse) -> ReceiptView:
     assert response.receipt is not None
     return response.receipt

@@ -41,11 +41,6 @@ WRITES = ("<answer>", "<think>", *THOUGHT, "</think>", *SAID, "</turn>")
 QUESTION = Message(Role.USER, "hat?")
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 THINKER = TinyModel("Thinker", CONTROLS, MARKS, TEMPLATE, end="</turn>", says=WRITES)
 
 

@@ -68,11 +68,6 @@ CONVERSATIONS = (
 )
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @dataclass
 class Bench:
     """An engine, and a second server on the same file to ask for llama.cpp's own reading."""

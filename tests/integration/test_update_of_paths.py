@@ -8,12 +8,13 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coding_assistant.domain import FilesCompared, IndexFinished
 from coding_assistant.index.build import index_fingerprint, update
 from coding_assistant.index.store import ProjectIndex
+from support.examples import costly
 from support.indexing import an_hour_later_ns, bring_settled, paths_found
 
 _PATHS = (
@@ -98,7 +99,7 @@ def _contents(index: ProjectIndex) -> object:
     return files, passed_over, index.counts()
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=12, deadline=None)
+@costly
 @given(st.lists(st.lists(_changes, min_size=1, max_size=4), min_size=1, max_size=4))
 def test_what_a_watcher_tells_is_enough(rounds: list[list[tuple[str, str, str]]]) -> None:
     with TemporaryDirectory() as folder:

@@ -38,11 +38,6 @@ QUESTIONS = (
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def project(tmp_path: Path) -> Path:
     return write_shop(tmp_path)
 

@@ -4,7 +4,7 @@
 
 import os
 import signal
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import Literal, NoReturn
 
 import anyio
@@ -26,10 +26,13 @@ from coding_assistant.contract import (
     StreamEvent,
 )
 from coding_assistant.domain import SearchMode
+from support import views
 
 
 class AnsweringCalls:
-    """``AssistantCalls`` of which only asking, cancelling and listing conversations are scripted.
+    """``AssistantCalls`` of which only asking, cancelling and looking at conversations are scripted.
+
+    Each conversation has an answer but those that are ``unanswered``, with an answer without a word.
 
     After its events it presses Ctrl-C so often, waits until it is cancelled and ends with ``after_cancel``.
     """
@@ -41,11 +44,13 @@ class AnsweringCalls:
         after_cancel: QueryResponse | None = None,
         presses: int = 0,
         conversations: Sequence[ConversationView] = (),
+        unanswered: Collection[str] = (),
     ) -> None:
         self._events = events
         self._after_cancel = after_cancel
         self._presses = presses
         self._conversations = conversations
+        self._unanswered = unanswered
         self._stopped = anyio.Event()
         self.cancelled: list[str] = []
         self.asked: list[QueryRequest] = []
@@ -78,6 +83,12 @@ class AnsweringCalls:
     async def conversation(self, conversation_id: str) -> ConversationView:
         return next(each for each in self._conversations if each.conversation_id == conversation_id)
 
+    async def history(
+        self, conversation_id: str, *, limit: int = 50, before: str | None = None
+    ) -> ChatHistoryResponse:
+        said = views.answer_message("" if conversation_id in self._unanswered else "Yes.")
+        return ChatHistoryResponse(conversation_id=conversation_id, messages=[said], total_count=1)
+
     # --- Not scripted -------------------------------------------------------------------------
 
     async def add_project(self, root: str) -> ProjectView:
@@ -104,11 +115,6 @@ class AnsweringCalls:
         _unscripted()
 
     async def unload_model(self, name: str) -> ModelView:
-        _unscripted()
-
-    async def history(
-        self, conversation_id: str, *, limit: int = 50, before: str | None = None
-    ) -> ChatHistoryResponse:
         _unscripted()
 
     async def context(self, conversation_id: str) -> ChatContextResponse:

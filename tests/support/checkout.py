@@ -82,6 +82,12 @@ class Checkout:
         self.script = folder / "run"
         shutil.copy(ROOT / "run", self.script)
 
+    def adopt(self, environment: Path) -> None:
+        """Put a copy of an environment where ``run`` would have begun its own."""
+        own = self.folder / ".venv"
+        shutil.copytree(environment, own, symlinks=True)
+        (own / "made-by-run").touch()
+
     def start(
         self,
         *arguments: str,

@@ -12,6 +12,9 @@ _PARAMETERS = """
 class ggml_type:
     GGML_TYPE_F16 = 1
 
+class llama_flash_attn_type:
+    LLAMA_FLASH_ATTN_TYPE_DISABLED = 0
+
 class Anything:
     def __getattr__(self, name):
         if name.startswith("_"):

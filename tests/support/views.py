@@ -7,6 +7,7 @@ from coding_assistant.contract import (
     ConversationView,
     DroppedView,
     HitView,
+    MessageView,
     QueryResponse,
     ReceiptView,
     SectionView,
@@ -99,6 +100,10 @@ def conversation(conversation_id: str = CONVERSATION_ID, *, day: int = 1) -> Con
         archived=False,
         message_count=2,
     )
+
+
+def answer_message(content: str) -> MessageView:
+    return MessageView(id=STARTED.message_id, turn=1, role="assistant", content=content, created_at=MOMENT)
 
 
 def hit() -> HitView:

@@ -48,11 +48,6 @@ STARTED = (1, "started", views.STARTED)
 FINISHED = (9, "finished", views.response())
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @asynccontextmanager
 async def silent_server() -> AsyncGenerator[str, None]:
     """Take connections and never answer."""

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy import Column, Engine, Integer, MetaData, Table, Text, func, insert, inspect, select, update
 from sqlalchemy.exc import IntegrityError
@@ -24,6 +24,7 @@ from coding_assistant.errors import (
     DataDirectoryUnusable,
     DiskFull,
 )
+from support.examples import costly
 
 metadata = MetaData()
 notes = Table("notes", metadata, Column("id", Integer, primary_key=True), Column("text", Text, unique=True))
@@ -267,7 +268,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return file.read_bytes()
 
 
-@settings(max_examples=40, deadline=None)
+@costly
 @example(flips=[(47, 5)])  # a schema format of the future
 @example(flips=[(3943, 255)])  # a schema that is not UTF-8, quoted in SQLite's message
 @given(flips=st.lists(st.tuples(st.integers(0, 1 << 15), st.integers(0, 255)), min_size=1, max_size=20))

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import typer
+
+from coding_assistant.cli.app import app
 from coding_assistant.settings import Settings, variable_of
 
 ROOT = Path(__file__).parents[2]
@@ -19,3 +22,11 @@ def test_every_decision_is_one_page_with_its_price() -> None:
 
     assert [page.name[:4] for page in pages] == [f"{number:04}" for number in range(1, len(pages) + 1)]
     assert all("**Price.**" in page.read_text() for page in pages)
+
+
+def test_the_script_of_the_checkout_names_every_verb() -> None:
+    script = (ROOT / "run").read_text()
+    group = typer.main.get_command(app)
+
+    assert isinstance(group, typer.core.TyperGroup)
+    assert [verb for verb in group.commands if f"\n  ./run {verb} " not in script] == []

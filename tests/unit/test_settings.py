@@ -145,7 +145,7 @@ def test_sizes_are_a_number_or_left_to_the_memory(home: Path, name: str, number:
     assert read(str(number)) == number
     with pytest.raises(InvalidSetting, match="a whole number or auto"):
         read("large")
-    with pytest.raises(InvalidSetting, match="greater than or equal to"):
+    with pytest.raises(InvalidSetting, match=r"it must be at least \d+, or auto\."):
         read("0")
 
 

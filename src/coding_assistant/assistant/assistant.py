@@ -150,12 +150,22 @@ class AsyncAssistant(QuestionCalls):
     # --- Models -------------------------------------------------------------------------------
 
     async def models(self) -> list[contract.ModelView]:
-        """Return the catalog, with what is installed, selected and loaded; files that are used come last."""
+        """Return the models that can be chosen: the catalog's, what other programs have, and files in use.
+
+        Where a server elsewhere answers, none of this machine can be chosen: then those in use are all.
+        """
         catalog = await to_thread.run_sync(open_catalog, self._settings)
         selected = await self._chats.spec_of(None)
         used = (selected, *(chat.spec for chat in self._chats.made()))
-        specs = {(spec.name, spec.path): spec for spec in (*catalog.specs, *used)}
-        return [await self._model_view(spec, catalog, selected) for spec in specs.values()]
+        found = [] if selected.address else await to_thread.run_sync(catalog.found_specs)
+        known = () if selected.address else (*catalog.specs, *found)
+        specs = {(spec.name, spec.path): spec for spec in (*known, *used)}
+        # To plan for a model its header is read, 0.1 s each: of other programs' many only for those in use.
+        unplanned = {(spec.name, spec.path) for spec in found} - {(spec.name, spec.path) for spec in used}
+        return [
+            await self._model_view(spec, catalog, selected, is_planned=key not in unplanned)
+            for key, spec in specs.items()
+        ]
 
     async def model(self, name: str) -> contract.ModelView:
         """Return one model, by its name or path; ``ModelUnknown`` with a suggestion."""
@@ -181,10 +191,12 @@ class AsyncAssistant(QuestionCalls):
             await self._chats.unload(chat)
         return await self.model(name)
 
-    async def _model_view(self, spec: ModelSpec, catalog: Catalog, selected: ModelSpec) -> contract.ModelView:
+    async def _model_view(
+        self, spec: ModelSpec, catalog: Catalog, selected: ModelSpec, *, is_planned: bool = True
+    ) -> contract.ModelView:
         chat = self._chats.made_with(spec)
         residence = await chat.resident.residence() if chat else Residence()
-        if residence.plan is None:
+        if residence.plan is None and is_planned:
             plan = await to_thread.run_sync(memory_plan, spec, catalog, self._settings)
             residence = replace(residence, plan=plan)
         return contract.ModelView.of(

@@ -1,7 +1,7 @@
 """The calls that ask: a question's way to its conversation, and from there to the model."""
 
 import hashlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from time import monotonic
@@ -18,10 +18,12 @@ from coding_assistant.assistant.kept_answers import kept_events, kept_generation
 from coding_assistant.assistant.remote import remains_elsewhere
 from coding_assistant.chat.ahead import Draft
 from coding_assistant.chat.ask import AskedQuestion, Sampling
+from coding_assistant.chat.attachments import attached_chunks
 from coding_assistant.chat.fronts import CodeAskedAbout
 from coding_assistant.chat.generation import Generation, Generations, no_generation
 from coding_assistant.chat.model import kept_conversation
 from coding_assistant.chat.receipt import Forecast, cold_reason, forecast
+from coding_assistant.chat.rendering import models_answering
 from coding_assistant.chat.store import ConversationStore
 from coding_assistant.domain import AnswerStarted, Conversation, Project, Turn
 from coding_assistant.errors import (
@@ -100,6 +102,8 @@ class QuestionCalls(ConversationCalls):
         sampling = Sampling(request.max_tokens, request.temperature, request.top_p)
         chat = await self._chat_for(request.model, request.conversation_id)
         about = await self._asked_about_in(request.project, request.conversation_id)
+        named = [each.attached for each in request.attachments]
+        attached = await to_thread.run_sync(attached_chunks, about.project.root, named)
         async with chat.resident.in_use():
             await chat.parts.answering.require_fit(request.query, about.project, sampling)
         commit = await to_thread.run_sync(head_commit, about.project.root)
@@ -124,7 +128,9 @@ class QuestionCalls(ConversationCalls):
             )
             self._asked_at = {**self._asking_lately(), place.session_id: monotonic()}
             way_back = _way_back(chat) if request.model or place.conversation.model else ""
-            asked = AskedQuestion(place.session_id, turn, about, sampling, way_back)
+            asked = AskedQuestion(
+                place.session_id, turn, about, sampling, way_back, attached, request.diff, request.deep
+            )
             started = AnswerStarted(place.session_id, turn, chat.name)
             generation = self._generations.start(started, lambda made: _answer(chat, asked, made))
         return generation.id
@@ -216,11 +222,15 @@ class QuestionCalls(ConversationCalls):
     async def change_conversation(
         self, conversation_id: str, patch: contract.ConversationPatch
     ) -> contract.ConversationView:
-        """Rename, pin or archive a conversation, or choose the model that it goes on with."""
+        """Rename, pin or archive a conversation, or choose the model that it goes on with.
+
+        Raises what a question to that model would raise before it is asked: ``ModelUnknown``,
+        ``ModelMissing``.
+        """
         if "model" not in patch.model_fields_set:
             return await super().change_conversation(conversation_id, patch)
         conversation = await to_thread.run_sync(self._store.conversation, conversation_id)
-        chosen = patch.model and reference(await self._chats.spec_of(patch.model), patch.model)
+        chosen = patch.model and reference((await self._chats.of(patch.model)).spec, patch.model)
         await self._choose_model(conversation, chosen)
         return await super().change_conversation(conversation_id, patch)
 
@@ -246,11 +256,11 @@ class QuestionCalls(ConversationCalls):
         budget = model.budget(info.context_tokens if info else None)
         found = forecast(model.text(project, kept), budget=budget)
         is_warm = info is not None and model.caches.is_warm(conversation.id, info)
-        cold = cold_reason(kept.past, model=chat.name, is_warm=is_warm)
+        cold = cold_reason(kept.models, model=chat.name, is_warm=is_warm)
         cached: int | None = 0
         if is_warm:  # of what another model has answered since, how much is not known
-            cached = found.held if _has_answered(chat.name, kept.past[-1:]) else None
-        elif info is None and (not kept.past or _has_answered(chat.name, kept.past)):
+            cached = found.held if chat.name in models_answering(kept.past[-1:]) else None
+        elif info is None and (not kept.past or chat.name in kept.models):
             cached, cold = None, ""  # which snapshots are of use shows when the model is loaded
         return _forecast_view(found, model=chat.name, cached=cached, cold=cold)
 
@@ -301,10 +311,6 @@ def _require_same_project(conversation: Conversation, project: Project) -> None:
             "The conversation is about another project.",
             hint="Begin a new conversation to ask about this one.",
         )
-
-
-def _has_answered(model: str, past: Sequence[Turn]) -> bool:
-    return any(turn.answer and turn.answer.model == model for turn in past)
 
 
 async def _answer(chat: Chat, asked: AskedQuestion, generation: Generation) -> None:

@@ -4,9 +4,10 @@ It is the engine through which everybody reaches the model, so that whoever need
 place. Whether there is room for it is not known here.
 """
 
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import anyio
@@ -28,6 +29,8 @@ from coding_assistant.domain import (
 )
 from coding_assistant.errors import EngineUnavailable
 from coding_assistant.protocols import Engine
+
+logger = logging.getLogger(__name__)
 
 Tell: TypeAlias = Callable[[Waiting | ModelLoading], None]
 """Is told what a question waits for."""
@@ -103,6 +106,7 @@ class Resident:
         self._last_words: Callable[[], Awaitable[None]] | None = None
         self._plan: Plan | None = None
         self.last_use: float | None = None
+        self._last_used_at: datetime | None = None
         self.last_info: EngineInfo | None = None
 
     # --- Who uses it --------------------------------------------------------------------------
@@ -134,6 +138,7 @@ class Resident:
     def note_use(self) -> None:
         """Count as used at this moment."""
         self.last_use = self._clock()
+        self._last_used_at = datetime.now(UTC)
 
     def tell(self, news: Waiting | ModelLoading) -> None:
         """Tell all who use the model."""
@@ -176,7 +181,7 @@ class Resident:
             is_loaded=self.is_loaded,
             is_loading=self._loading is not None,
             memory_bytes=taken,
-            last_used_at=self._moment_of_last_use(),
+            last_used_at=self._last_used_at,
             notice=self.last_info.notice if self.last_info else "",
             plan=self.last_info.memory if self.last_info and self.is_loaded else None,
         )
@@ -191,6 +196,8 @@ class Resident:
         if isinstance(self._engine, _OwnProcess):
             self._engine.leave_free(claimed_bytes)
         self.last_info = await self._engine.load()
+        if self.last_info.notice:  # which of a load for nobody's question no answer tells
+            logger.warning("%s: %s", self.name, self.last_info.notice)
 
     async def leave(self, attention: Attention) -> None:
         """Give the memory back, unless somebody uses the model."""
@@ -210,12 +217,6 @@ class Resident:
         """Cancel a load that is under way for nobody but who reads ahead."""
         if self._loading and not self._users:
             self._loading.scope.cancel()
-
-    def _moment_of_last_use(self) -> datetime | None:
-        """Return when that was by the clock on the wall."""
-        if self.last_use is None:
-            return None
-        return datetime.now(UTC) - timedelta(seconds=self._clock() - self.last_use)
 
     def _give_up_unwanted_load(self) -> None:
         if not self._waiting_for_load:

@@ -64,9 +64,10 @@ def make_llama_engine(catalog: Catalog, spec: ModelSpec, settings: Settings) -> 
     """Return the engine that runs a model here, not loaded; ``ModelMissing`` when its file is not here."""
     directory = DataDirectory(settings.home)
     directory.prepare()
+    file = catalog.require_file(spec)
     return LlamaEngine(
         spec,
-        catalog.require_file(spec),
+        file,
         EngineOptions(
             slots=spec.slots,
             shrinks=spec.shrinks,
@@ -77,6 +78,7 @@ def make_llama_engine(catalog: Catalog, spec: ModelSpec, settings: Settings) -> 
             context_tokens=spec.context_length,
             log_file=directory.logs / engine_log(spec),
             snapshot_folder=directory.snapshots if settings.snapshot_megabytes else None,
+            replacement=catalog.replacement_of(spec, file),
         ),
     )
 

@@ -12,6 +12,7 @@ from functools import partial
 import anyio
 from anyio import to_thread
 
+from coding_assistant.chat.deeper import Reach
 from coding_assistant.chat.fronts import CodeAskedAbout, Fronts
 from coding_assistant.chat.idle import Attention, attempted
 from coding_assistant.chat.model import ChatModel, KeptConversation, front_digest, kept_conversation
@@ -89,7 +90,7 @@ class ReadingAhead:
                 draft.text,
                 kept,
                 draft.about.code,
-                token_budget=self._model.source_budget(draft.text),
+                reach=Reach(self._model.source_budget(draft.text)),
                 read=self._guesses.get(draft.owner, ()),
             )
             info = await self._model.engine.load()

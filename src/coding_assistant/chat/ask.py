@@ -5,7 +5,6 @@ answer (the model, the user, a failure, the end of the process) is written down 
 """
 
 import logging
-from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,18 +16,26 @@ from anyio import to_thread
 from coding_assistant.chat.ahead import ReadingAhead
 from coding_assistant.chat.citations import ResolvedAnswer, resolve
 from coding_assistant.chat.compacting import Compacting
+from coding_assistant.chat.deeper import Reach, deep_search_told
 from coding_assistant.chat.draft import Draft
+from coding_assistant.chat.edits import proposed_edits
 from coding_assistant.chat.fronts import CodeAskedAbout, Fronts
 from coding_assistant.chat.generation import Emit, Generation, internal_failure
+from coding_assistant.chat.grounded_draft import begun_again, draft_grounding
+from coding_assistant.chat.grounding import GroundingRules, grounded_question, question_note
 from coding_assistant.chat.model import ChatModel, KeptConversation, front_digest, kept_conversation
 from coding_assistant.chat.prompt import ComposedPrompt, compose, question_too_long
+from coding_assistant.chat.reading_report import reading_reporter
 from coding_assistant.chat.receipt import cold_reason
 from coding_assistant.chat.rendering import MESSAGE_OVERHEAD_TOKENS
 from coding_assistant.chat.retrieving import find_sources, needs_search
 from coding_assistant.chat.store import ConversationStore
+from coding_assistant.chat.work_kinds import work_note
 from coding_assistant.domain import (
     AnswerFailed,
     AnswerFinished,
+    AnswerRetracted,
+    Chunk,
     CitationFound,
     Compacted,
     EngineInfo,
@@ -39,10 +46,11 @@ from coding_assistant.domain import (
     ModelLoading,
     Project,
     PromptRead,
-    Reading,
+    ProposedEdits,
     ReasoningDelta,
     ReasoningPiece,
     Receipt,
+    SearchedDeeper,
     Source,
     SourcesFound,
     TextDelta,
@@ -69,13 +77,20 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class AskedQuestion:
-    """A question that is on disk, with all its answer depends on; ``way_back`` is said if no model loads."""
+    """A question that is on disk, with all its answer depends on; ``way_back`` is said if no model loads.
+
+    ``attached`` comes with it. ``is_deep``: it is to be searched for in further rounds. ``wants_diff``: code
+    in the answer is to be told as a diff, too.
+    """
 
     session_id: str
     turn: Turn
     about: CodeAskedAbout
     sampling: Sampling
     way_back: str = ""
+    attached: tuple[Chunk, ...] = ()
+    wants_diff: bool = False
+    is_deep: bool = False
 
 
 class Answering:
@@ -88,12 +103,16 @@ class Answering:
         fronts: Fronts,
         ahead: ReadingAhead,
         compacting: Compacting,
+        *,
+        rules: GroundingRules | None = None,
     ) -> None:
         self.model = model
+        self._rules = rules or GroundingRules()
         self._store = store
         self._fronts = fronts
         self._ahead = ahead
         self._compacting = compacting
+        self._run_told = ""
 
     async def require_fit(self, question: str, project: Project, sampling: Sampling) -> None:
         """Raise ``QuestionTooLong`` for a question that the model could never read.
@@ -137,23 +156,34 @@ class Answering:
         stats = await asked.about.code.refresh(emit)
         if not stats.files:
             raise InvalidProject(
-                f"The folder of {asked.about.project.name} holds no file that can be read"
+                f"{asked.about.project.root} holds no file that can be read"
                 f" ({sum(stats.skipped.values()):,} were passed over).",
-                hint="`coding-assistant index` says why files are passed over.",
+                hint="Ask about another folder (`--project DIR`, or from inside of it); `coding-assistant"
+                " index` says why files are passed over.",
             )
         kept = await to_thread.run_sync(
             lambda: kept_conversation(self._store, turn.conversation_id, before_number=turn.number)
         )
-        sources = await self._find_sources(asked, kept)
+        sources = await self._find_sources(asked, kept, draft, emit)
         draft.searching = monotonic() - draft.began
-        emit(SourcesFound(sources, searched=needs_search(turn.question, kept)))
+        emit(SourcesFound(sources, searched=bool(asked.attached) or needs_search(turn.question, kept)))
+        draft.question = await grounded_question(
+            turn.question,
+            asked.about.code,
+            files=stats.files,
+            sources=sources,
+            makes_new=asked.wants_diff,
+        )
+        work = work_note(turn.question, asked.attached, wants_diff=asked.wants_diff)
+        draft.note = "\n".join(filter(None, (work, question_note(draft.question, self._rules))))
         async with model.caches.lease(turn.conversation_id, on_wait=lambda n: emit(Waiting(n))) as lease:
             info = await self._load(draft, emit)
             if not kept.past:
                 kept = await self._begun(asked, info)
             text = model.text(asked.about.project, kept, question=turn.question, sources=sources)
+            text = replace(text, note=draft.note)
             is_warm = model.caches.is_warm(turn.conversation_id, info)
-            cold = cold_reason(kept.past, model=model.engine.name, is_warm=is_warm)
+            cold = cold_reason(kept.models, model=model.engine.name, is_warm=is_warm)
             await lease.prepare(info, front=front_digest(text.system))
             composed = await compose(
                 model.engine,
@@ -162,23 +192,44 @@ class Answering:
                 vocabulary=info.vocabulary,
                 now=datetime.now(UTC),
             )
-            receipt = replace(composed.receipt, cold=cold)
+            receipt = replace(composed.receipt, cold=cold, search=draft.search)
             draft.receipt = _with_freshness(receipt, files=stats.files, changed=stats.changed)
-            draft.shown = composed.shown
+            draft.shown, draft.sources = composed.shown, composed.sources
             draft.vocabulary = info.vocabulary
-            await to_thread.run_sync(self._keep_prompt, turn, kept, composed)
+            await to_thread.run_sync(self._keep_prompt, turn, kept, composed, draft.note)
             if composed.summary:
                 emit(Compacted(composed.summary))
-            return await self._write(asked, composed, lease.slot, draft, emit)
+            finish = await self._write(asked, composed, lease.slot, draft, emit)
+            again = await self._taken_back(asked, composed, draft, emit)
+            return await self._write(asked, again, lease.slot, draft, emit) if again else finish
 
-    async def _find_sources(self, asked: AskedQuestion, kept: KeptConversation) -> tuple[Source, ...]:
+    async def _find_sources(
+        self, asked: AskedQuestion, kept: KeptConversation, draft: Draft, emit: Emit
+    ) -> tuple[Source, ...]:
         """Return the question's sources; those read ahead for it come first, in the slot that it will get."""
         conversation_id, project_id = asked.turn.conversation_id, asked.about.project.id
         read = self._ahead.guess(conversation_id)
         if not kept.past and not read and (read := self._ahead.guess(project_id)):
             await self._ahead.hand_over(project_id, conversation_id)
-        budget = self.model.source_budget(asked.turn.question)
-        return await find_sources(asked.turn.question, kept, asked.about.code, token_budget=budget, read=read)
+        rounds: list[SearchedDeeper] = []
+
+        def tell(searched: SearchedDeeper) -> None:
+            rounds.append(searched)
+            emit(searched)
+
+        reach = Reach(self.model.source_budget(asked.turn.question), tell if asked.is_deep else None)
+        sources = await find_sources(
+            asked.turn.question,
+            kept,
+            asked.about.code,
+            reach=reach,
+            read=read,
+            attached=asked.attached,
+        )
+        draft.search = deep_search_told(reach, rounds)
+        if asked.attached:  # like the question, they are on the disk before the model starts
+            await to_thread.run_sync(self._store.set_sources, asked.turn.id, sources)
+        return sources
 
     async def _begun(self, asked: AskedQuestion, info: EngineInfo) -> KeptConversation:
         """Begin a conversation: what it is told of the project now, it is told for ever."""
@@ -186,15 +237,17 @@ class Answering:
         await to_thread.run_sync(self._store.set_primer, asked.turn.conversation_id, primer)
         return KeptConversation(primer)
 
-    def _keep_prompt(self, turn: Turn, kept: KeptConversation, composed: ComposedPrompt) -> None:
+    def _keep_prompt(self, turn: Turn, kept: KeptConversation, composed: ComposedPrompt, note: str) -> None:
         """Write down what the prompts to come depend on."""
         if summary := composed.summary:
             summarised = [each for each in kept.past if each.number <= summary.last_turn]
             self._store.add_summary(turn.conversation_id, summary, last_turn_id=summarised[-1].id)
         self._store.set_sources(turn.id, composed.sources)
+        if note:
+            self._store.set_note(turn.id, note)
 
     async def _load(self, draft: Draft, emit: Emit) -> EngineInfo:
-        """Load the model if need be."""
+        """Load the model if need be, and tell of a load that nobody was told of."""
         engine = self.model.engine
         is_new = not engine.is_loaded
         if is_new:
@@ -202,8 +255,10 @@ class Answering:
         began = monotonic()
         info = await engine.load()
         draft.loading = monotonic() - began
-        if is_new:
+        # Whoever had it loaded beforehand, for reading ahead or on request, has shown its notice to nobody.
+        if is_new or (info.notice and info.run != self._run_told):
             emit(ModelLoaded(info))
+        self._run_told = info.run
         return info
 
     async def _write(
@@ -219,7 +274,7 @@ class Answering:
             stop=spec.stop_tokens,
             messages=composed.messages,
         )
-        report_reading = _reading_reporter(emit, speed=self.model.speeds.of(self.model.engine.name))
+        report_reading = reading_reporter(emit, speed=self.model.speeds.of(self.model.engine.name))
         report_reading(PromptRead(0, len(request.tokens), 0))
         async with aclosing(self.model.engine.generate(request)) as events:
             async for event in events:
@@ -234,10 +289,20 @@ class Answering:
                         await self._keep(asked.turn, draft, event)
                         emit(TextDelta(event.text))
                     case GenerationEnded():
-                        draft.ended = event
+                        draft.end(event)
                         draft.require_words(event)
                         return event.finish
         raise AssertionError("a generation ends with GenerationEnded")
+
+    async def _taken_back(
+        self, asked: AskedQuestion, composed: ComposedPrompt, draft: Draft, emit: Emit
+    ) -> ComposedPrompt | None:
+        """Take back an answer whose point is an invention, and return the prompt to ask again with."""
+        again = await begun_again(draft, composed, self.model.engine, asked.about.code, self._rules)
+        if again is not None:
+            await to_thread.run_sync(self._store.set_note, asked.turn.id, draft.note)
+            emit(AnswerRetracted(draft.grounding.taken_back))
+        return again
 
     async def _keep(self, turn: Turn, draft: Draft, piece: TextPiece) -> None:
         draft.note_first_token()
@@ -263,6 +328,7 @@ class Answering:
     ) -> None:
         """Write the answer down and tell how it ended."""
         try:
+            draft.grounding = await draft_grounding(draft, asked.about.code, self._rules)
             resolved = await self._resolve(asked, draft)
             answer = draft.answer(
                 resolved, finish, model=self.model.engine.name, failure=failure.message if failure else ""
@@ -278,7 +344,8 @@ class Answering:
             return
         for citation in resolved.citations:
             emit(CitationFound(citation))
-        emit(AnswerFinished(asked.session_id, turn, draft.reasoning.strip()))
+        edits = await self._edits(asked, draft)
+        emit(AnswerFinished(asked.session_id, turn, draft.reasoning.strip(), edits))
         self._compacting.note_answer(turn.conversation_id, asked.about.project)
         if draft.ended:
             read, seconds = draft.ended.new_tokens, draft.ended.reading_seconds
@@ -286,24 +353,20 @@ class Answering:
 
     async def _resolve(self, asked: AskedQuestion, draft: Draft) -> ResolvedAnswer:
         current = await asked.about.code.current_texts(source.chunk.path for source in draft.shown)
-        return resolve(draft.text.strip(), draft.shown, current)
+        return resolve(
+            draft.text.strip(),
+            draft.shown,
+            current,
+            question=asked.turn.question,
+            says_nothing=draft.grounding.not_found,
+        )
 
-
-def _reading_reporter(emit: Emit, *, speed: float | None) -> Callable[[PromptRead], None]:
-    """Return a function that passes reading on with the time that remains.
-
-    ``speed`` is what this machine has read in a second before; the present reading's own counts as soon as
-    there is one.
-    """
-    began = monotonic()
-
-    def report(read: PromptRead) -> None:
-        fresh = read.done - read.cached
-        per_second = fresh / (monotonic() - began) if fresh > 0 else speed
-        remaining = (read.total - read.done) / per_second if per_second else None
-        emit(Reading(read.done, read.total, read.cached, remaining))
-
-    return report
+    async def _edits(self, asked: AskedQuestion, draft: Draft) -> ProposedEdits | None:
+        """Return what the answer's code would change, if the asker wants to know."""
+        if not asked.wants_diff:
+            return None
+        current = await asked.about.code.current_texts(source.chunk.path for source in draft.shown)
+        return await to_thread.run_sync(proposed_edits, draft.text, draft.shown, current)
 
 
 def _with_freshness(receipt: Receipt, *, files: int, changed: int) -> Receipt:

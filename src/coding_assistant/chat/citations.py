@@ -1,38 +1,42 @@
-"""Which sources an answer uses, and whether they still say what the model read.
+"""Which sources an answer rests on, and whether they still say what the model read.
 
-Small models forget to cite: an answer's citations are those it wrote as ``[n]`` and those that its words
-give away, for an identifier that stands in one of the sources was read there. Each is narrowed to the
-lines that bear it out, and compared with the working tree.
+A sentence rests on the sources that it cites as ``[n]``. Small models forget to: of a sentence without a
+number, what gives away where it was read are a name that a source defines, or two rare names or numbers that
+stand together in one. Such citations are inferred, and say so. Each is narrowed to the lines that bear its
+sentence out (``evidence``), and compared with the working tree.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import PurePosixPath
 
-from coding_assistant.domain import Citation, CitationState, Source
-from coding_assistant.terms import index_terms, query_terms
+from coding_assistant.chat.evidence import (
+    Evidence,
+    bearing_lines,
+    defines,
+    evidence_of,
+    shared,
+    stands_together,
+    without_code,
+)
+from coding_assistant.domain import Citation, CitationState, Source, SourceOrigin
 
 MARK = re.compile(r"(?<![\w\])])(?:\[\d{1,4}(?:\s*[,;]\s*\d{1,4})*\])+(?!\()")
 """``[3]``, ``[1, 2]`` and ``[1][2]``, but neither an index as in ``items[3]`` nor a Markdown link."""
 
-CODE_BLOCK = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)", re.DOTALL)
-CODE_SPAN = re.compile(r"`([^`\n]+)`")
-IDENTIFIER = re.compile(r"[^\W\d]\w*|\d{3,}")
-"""A name, or a number long enough to be no coincidence: 404, 8080."""
-
-CODE_WORD = re.compile(r"\w*[a-z][A-Z]\w*|\w+_\w+|_\w+|[A-Z]{2,}\w*|\d+")
-"""camelCase, CapWords of two words, snake_case, constants, numbers: code even without back quotes."""
-
 MOST_SHARED = 2
 """An identifier that stands in more sources than this tells nothing about which of them was used."""
 
-LEAST_LENGTH = 3
-
 FILE_WORD = re.compile(r"[\w./-]*\w\.\w{1,4}\b")
 
-LEAST_SHARED_WORDS = 3
-"""Fewer words in common than this come about by chance."""
+LEAST_SHARE = 0.1
+"""Of the words of an answer that names nothing: the nearest source holding less of them is no evidence."""
+
+_SENTENCE_END = re.compile(r"(?:(?<=[.!?:])\s+|\n\s*)(?!\s*\[\d)")
+"""But a number behind the full stop belongs to the sentence before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,38 +48,51 @@ class ResolvedAnswer:
     unknown: tuple[int, ...]
 
 
-def cited_sources(answer: str, sources: Sequence[Source]) -> tuple[Source, ...]:
-    """Return the sources that the answer uses, in the order of their numbers."""
-    by_number = {source.number: source for source in sources}
-    used = {number for number in written_numbers(answer) if number in by_number}
-    used |= _attributed(answer, sources) | _named_files(answer, sources)
-    if not used:
-        used = _closest(answer, sources)
-    return tuple(by_number[number] for number in sorted(used))
-
-
 def resolve(
-    answer: str, sources: Sequence[Source], current: Mapping[PurePosixPath, str | None]
+    answer: str,
+    sources: Sequence[Source],
+    current: Mapping[PurePosixPath, str | None],
+    *,
+    question: str = "",
+    says_nothing: bool = False,
 ) -> ResolvedAnswer:
     """Resolve an answer against the sources shown to the model and today's text of their files.
 
     ``current`` holds the text of each cited file as the walk reads it now; None or absent: it is gone.
+    An answer that ``says_nothing`` of the sources, but that they do not hold what was asked for, cites none.
     """
     known = {source.number for source in sources}
-    names = frozenset(_names(answer))
-    citations = tuple(
-        check(narrow(source, names), current.get(source.chunk.path))
-        for source in cited_sources(answer, sources)
-    )
+    cited = () if says_nothing else cite(answer, sources, question=question)
+    citations = tuple(check(citation, current.get(citation.source.chunk.path)) for citation in cited)
     unknown = tuple(sorted(set(written_numbers(answer)) - known))
     return ResolvedAnswer(mark_unknown(answer, known), citations, unknown)
+
+
+def cite(answer: str, sources: Sequence[Source], *, question: str = "") -> tuple[Citation, ...]:
+    """Return what the answer rests on, in the order of the sources' numbers, as the sources have it.
+
+    What the answer repeats of the ``question`` gives nothing away, unless nothing else does.
+    """
+    asked = evidence_of(question).names
+    sentences = _sentences(answer)
+    written = _written(sentences, sources)
+    inferred = _inferred(sentences, sources, asked)
+    if not (written or inferred):
+        inferred = _inferred(sentences, sources, frozenset()) or _by_file(answer, sources)
+    if not (written or inferred):
+        inferred = _in_words(answer, sources)
+    by_number = {source.number: source for source in sources}
+    return tuple(
+        narrow(by_number[number], written.get(number) or inferred[number], is_inferred=number not in written)
+        for number in sorted(written.keys() | inferred.keys())
+    )
 
 
 def written_numbers(answer: str) -> tuple[int, ...]:
     """Return the numbers that the answer cites in its prose, code left out."""
     return tuple(
         int(number)
-        for mark in MARK.finditer(_without_code(answer))
+        for mark in MARK.finditer(without_code(answer))
         for number in re.findall(r"\d+", mark.group())
     )
 
@@ -83,7 +100,7 @@ def written_numbers(answer: str) -> tuple[int, ...]:
 def mark_unknown(answer: str, known: Iterable[int]) -> str:
     """Return the answer with a question mark behind each number that no source has: ``[9?]``."""
     known_numbers = frozenset(known)
-    prose = _without_code(answer)
+    prose = without_code(answer)
     pieces: list[str] = []
     end = 0
     for mark in MARK.finditer(prose):
@@ -92,16 +109,10 @@ def mark_unknown(answer: str, known: Iterable[int]) -> str:
     return "".join((*pieces, answer[end:]))
 
 
-def narrow(source: Source, names: frozenset[str]) -> Citation:
-    """Return the citation of the lines that hold what the answer names, or of the whole source."""
-    chunk = source.chunk
-    bearing = [
-        number
-        for number, line in enumerate(chunk.text.split("\n"), start=chunk.start_line)
-        if names.intersection(IDENTIFIER.findall(line))
-    ]
-    first, last = (bearing[0], bearing[-1]) if bearing else (chunk.start_line, chunk.end_line)
-    return Citation(source, first, last, CitationState.VERIFIED)
+def narrow(source: Source, sentences: str, *, is_inferred: bool = False) -> Citation:
+    """Return the citation of the lines that bear these sentences out, or of the whole source."""
+    first, last = bearing_lines(source.chunk, evidence_of(MARK.sub(" ", sentences)))
+    return Citation(source, first, last, CitationState.VERIFIED, is_inferred)
 
 
 def check(citation: Citation, text: str | None) -> Citation:
@@ -109,7 +120,10 @@ def check(citation: Citation, text: str | None) -> Citation:
 
     Verified: the cited lines are where they were. Moved: they stand, once, elsewhere in the file, and the
     citation has the new lines. The whole source is looked for first, since few lines may recur by chance.
+    What is in no file is ``given``.
     """
+    if citation.source.origin is SourceOrigin.GIVEN:
+        return _with(citation, CitationState.GIVEN)
     if text is None:
         return _with(citation, CitationState.GONE)
     lines = text.split("\n")
@@ -127,7 +141,9 @@ def check(citation: Citation, text: str | None) -> Citation:
 
 
 def _with(citation: Citation, state: CitationState, *, shift: int = 0) -> Citation:
-    return Citation(citation.source, citation.start_line + shift, citation.end_line + shift, state)
+    return replace(
+        citation, start_line=citation.start_line + shift, end_line=citation.end_line + shift, state=state
+    )
 
 
 def _only_place(wanted: Sequence[str], lines: Sequence[str]) -> int | None:
@@ -141,62 +157,79 @@ def _only_place(wanted: Sequence[str], lines: Sequence[str]) -> int | None:
     return places[0] if len(places) == 1 else None
 
 
-def _attributed(answer: str, sources: Sequence[Source]) -> set[int]:
-    """Return the numbers of the sources that the answer's identifiers and file names point at."""
-    held = {source.number: frozenset(IDENTIFIER.findall(source.chunk.text)) for source in sources}
-    found: set[int] = set()
-    for name in _names(answer):
-        defining = {
-            source.number
-            for source in sources
-            if source.chunk.symbol and name == source.chunk.symbol.rpartition(".")[2]
-        }
-        holding = {number for number, identifiers in held.items() if name in identifiers}
-        chosen = defining or holding
-        if len(chosen) <= MOST_SHARED:
-            found |= chosen
+def _written(sentences: Sequence[str], sources: Sequence[Source]) -> dict[int, str]:
+    """Return the numbers that are written and known, each with the sentences that it stands in."""
+    known = {source.number for source in sources}
+    found: dict[int, str] = {}
+    for sentence in sentences:
+        for number in dict.fromkeys(written_numbers(sentence)):
+            if number in known:
+                found[number] = f"{found.get(number, '')} {sentence}".strip()
     return found
 
 
-def _named_files(answer: str, sources: Sequence[Source]) -> set[int]:
-    """Return the numbers of the sources whose file the answer names, where that tells them apart."""
+def _inferred(sentences: Sequence[str], sources: Sequence[Source], asked: frozenset[str]) -> dict[int, str]:
+    """Return the sources that sentences without a number give away, each with those sentences."""
+    found: dict[int, str] = {}
+    for sentence in sentences:
+        if written_numbers(sentence):
+            continue
+        for number in _given_away(evidence_of(sentence).without(asked), sources):
+            found[number] = f"{found.get(number, '')} {sentence}".strip()
+    return found
+
+
+def _given_away(evidence: Evidence, sources: Sequence[Source]) -> Iterator[int]:
+    """Yield the numbers of the sources that define what is named, or hold two rare names of it together.
+
+    Of several that define one name, parts of one definition mostly, the one that holds most of the evidence.
+    """
+    for name in evidence.names:
+        defining = [each for each in sources if defines(each.chunk, name)]
+        if defining:
+            yield _nearest(evidence, defining)[0]
+    held = [evidence_of(source.chunk.text, is_code=True).names for source in sources]
+    rare = [name for name in evidence.names if sum(name in names for names in held) <= MOST_SHARED]
+    for source in sources:
+        if stands_together(source.chunk, rare):
+            yield source.number
+
+
+def _by_file(answer: str, sources: Sequence[Source]) -> dict[int, str]:
+    """Return the sources whose file the answer names, where each is the only one of its file."""
     words = set(FILE_WORD.findall(answer))
-    by_file: dict[PurePosixPath, set[int]] = {}
+    by_file: dict[PurePosixPath, list[int]] = {}
     for source in sources:
         path = source.chunk.path
         if any(word == str(path) or word.rpartition("/")[2] == path.name for word in words):
-            by_file.setdefault(path, set()).add(source.number)
-    return {number for numbers in by_file.values() if len(numbers) <= MOST_SHARED for number in numbers}
+            by_file.setdefault(path, []).append(source.number)
+    return {numbers[0]: answer for numbers in by_file.values() if len(numbers) == 1}
 
 
-def _closest(answer: str, sources: Sequence[Source]) -> set[int]:
-    """Return the source that holds most of the answer's words, if one holds at least half of them."""
-    words = set(query_terms(_without_code(answer)).words)
-    held = {
-        source.number: len(words.intersection(index_terms(source.chunk.text).split())) for source in sources
-    }
-    best = max(held, key=lambda number: held[number], default=None)
-    if best is None or held[best] < max(LEAST_SHARED_WORDS, len(words) / 2):
-        return set()
-    return {best}
+def _in_words(answer: str, sources: Sequence[Source]) -> dict[int, str]:
+    """Return the source that holds most of the answer's words; nothing, if it holds hardly any."""
+    evidence = evidence_of(answer)
+    number, worth = _nearest(evidence, sources) if sources else (0, 0.0)
+    return {number: answer} if worth >= LEAST_SHARE * evidence.weight > 0 else {}
 
 
-def _names(answer: str) -> list[str]:
-    """Return the identifiers that the answer names as code, each once, in order."""
-    spans = [span.group(1) for span in CODE_SPAN.finditer(CODE_BLOCK.sub(" ", answer))]
-    blocks = [block.group() for block in CODE_BLOCK.finditer(answer)]
-    words = [word for part in (*spans, *blocks) for word in IDENTIFIER.findall(part)]
-    words += [word for word in IDENTIFIER.findall(_without_code(answer)) if CODE_WORD.fullmatch(word)]
-    return [word for word in dict.fromkeys(words) if len(word) >= LEAST_LENGTH]
+def _nearest(evidence: Evidence, sources: Sequence[Source]) -> tuple[int, float]:
+    """Return the number of the source that holds most of the evidence, and what that is worth.
+
+    What several of the sources hold counts for each the less.
+    """
+    held = [shared(source.chunk, evidence) for source in sources]
+    counts = Counter(term for terms in held for term in terms)
+    worth = [sum(each / counts[term] for term, each in terms.items()) for terms in held]
+    best = max(range(len(sources)), key=worth.__getitem__)
+    return sources[best].number, worth[best]
 
 
-def _without_code(answer: str) -> str:
-    """Return the answer with code blanked out, so that places in it stay what they were."""
-    return CODE_SPAN.sub(_blank, CODE_BLOCK.sub(_blank, answer))
-
-
-def _blank(match: re.Match[str]) -> str:
-    return " " * len(match.group())
+def _sentences(answer: str) -> list[str]:
+    """Return the sentences of an answer, each with the code in it."""
+    ends = [0, *(match.end() for match in _SENTENCE_END.finditer(without_code(answer))), len(answer)]
+    parts = (answer[start:end] for start, end in pairwise(ends))
+    return [part for part in parts if part.strip()]
 
 
 def _marked(mark: str, known: frozenset[int]) -> str:

@@ -1,16 +1,19 @@
 """An answer while it is being made: what there is of it, and where its time went."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from math import inf
 from time import monotonic
 
 from coding_assistant.chat.citations import ResolvedAnswer
-from coding_assistant.chat.receipt import with_counts
+from coding_assistant.chat.grounding import GroundedQuestion
+from coding_assistant.chat.receipt import with_counts, with_note
 from coding_assistant.domain import (
     Answer,
     Finish,
     GenerationEnded,
+    Grounding,
     ReasoningPiece,
     Receipt,
     Source,
@@ -32,6 +35,11 @@ class Draft:
     saved: float = field(default_factory=monotonic)
     receipt: Receipt | None = None
     shown: tuple[Source, ...] = ()
+    sources: tuple[Source, ...] = ()
+    question: GroundedQuestion | None = None
+    note: str = ""
+    grounding: Grounding = field(default_factory=Grounding)
+    search: str = ""
     searching: float = 0.0
     loading: float = 0.0
     first_token: float = 0.0
@@ -39,7 +47,7 @@ class Draft:
 
     def note_first_token(self) -> None:
         """Take the time of the first thing that the user sees, thoughts included."""
-        if not (self.text or self.reasoning):
+        if not self.first_token:
             self.first_token = monotonic() - self.began
 
     def note_thought(self, piece: ReasoningPiece) -> None:
@@ -49,6 +57,24 @@ class Draft:
             self.tokens, self.are_tokens_known = (), False
             self.saved = -inf  # what was saved of it is to be written over at once
         self.reasoning += piece.text
+
+    def take_back(self, names: Sequence[str], *, note: str, note_tokens: int) -> None:
+        """Begin again: the answer rests on these names, and the note that takes so many tokens says so."""
+        self.reasoning, self.text, self.tokens, self.are_tokens_known = "", "", (), True
+        self.note = "\n\n".join(filter(None, (self.note, note)))
+        self.grounding = Grounding(taken_back=tuple(names))
+        if self.receipt:
+            self.receipt = with_note(self.receipt, note_tokens)
+        self.saved = -inf
+
+    def end(self, ended: GenerationEnded) -> None:
+        """Take what the engine has counted; for an answer that was taken back, both its readings are one."""
+        if before := self.ended:
+            read = ended.cached_tokens + ended.new_tokens
+            cached = min(before.cached_tokens, read)
+            seconds = before.reading_seconds + ended.reading_seconds
+            ended = replace(ended, cached_tokens=cached, new_tokens=read - cached, reading_seconds=seconds)
+        self.ended = ended
 
     def timings(self) -> Timings:
         """Return where the time went so far."""
@@ -76,6 +102,7 @@ class Draft:
             failure=failure,
             tokens=self.tokens,
             vocabulary=self.vocabulary,
+            grounding=self.grounding,
         )
 
     def require_words(self, ended: GenerationEnded) -> None:

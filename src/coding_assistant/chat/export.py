@@ -11,7 +11,16 @@ from typing import Final
 
 from coding_assistant.chat.compaction import numbered_turns
 from coding_assistant.chat.title import title_from
-from coding_assistant.domain import Answer, Conversation, Project, Source, Summary, SummaryOrigin, Turn
+from coding_assistant.domain import (
+    Answer,
+    Conversation,
+    Project,
+    Source,
+    SourceOrigin,
+    Summary,
+    SummaryOrigin,
+    Turn,
+)
 
 FORMAT: Final = "coding-assistant conversation 2"
 """Named in the JSON, so that a reader knows what it has before it trusts the fields."""
@@ -92,9 +101,12 @@ def _answer_lines(answer: Answer, turn: Turn) -> Iterator[str]:
     yield f"{answer.text or '*(no text)*'}\n"
     pin = f" @ {turn.commit[:SHORT_COMMIT]}" if turn.commit else ""
     for citation in answer.citations:
-        yield f"- [{citation.source.number}] `{citation.location}{pin}` ({citation.state})"
+        its_pin = _pin_of(citation.source, pin)
+        yield f"- [{citation.source.number}] `{citation.location}{its_pin}` ({citation.state})"
     if answer.citations:
         yield ""
+    if names := answer.grounding.unverified_names:
+        yield f"Not in the project: {', '.join(f'`{name}`' for name in names)}\n"
     if turn.sources:
         yield f"Sources: {_source_list(turn.sources, pin)}\n"
     failure = f": {answer.failure}" if answer.failure else ""
@@ -102,7 +114,14 @@ def _answer_lines(answer: Answer, turn: Turn) -> Iterator[str]:
 
 
 def _source_list(sources: Sequence[Source], pin: str) -> str:
-    return ", ".join(f"[{source.number}] `{source.chunk.location}{pin}`" for source in sources)
+    return ", ".join(
+        f"[{source.number}] `{source.chunk.location}{_pin_of(source, pin)}`" for source in sources
+    )
+
+
+def _pin_of(source: Source, pin: str) -> str:
+    """Return the commit that a source is of; a text that came with the question is of none."""
+    return "" if source.origin is SourceOrigin.GIVEN else pin
 
 
 def _as_text(value: object) -> str:

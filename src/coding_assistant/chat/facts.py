@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from coding_assistant.chat.citations import CODE_BLOCK, CODE_SPAN, CODE_WORD, MARK
+from coding_assistant.chat.citations import MARK
+from coding_assistant.chat.evidence import CODE_BLOCK, CODE_SPAN, CODE_WORD
 
 LONGEST_SENTENCE_CHARACTERS: Final = 300
 """An answer's sentence that is longer is cut; a user's statement never is."""

@@ -5,14 +5,24 @@ newer answers have ended. Only ``cancel`` stops an answer, and closing the whole
 """
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup
 
-from coding_assistant.domain import AnswerEvent, AnswerFailed, AnswerFinished, AnswerStarted, Finish
+from coding_assistant.domain import (
+    AnswerEvent,
+    AnswerFailed,
+    AnswerFinished,
+    AnswerStarted,
+    Finish,
+    ReasoningDelta,
+    Source,
+    SourcesFound,
+    TextDelta,
+)
 from coding_assistant.errors import ConversationBusy, GenerationNotFound, InternalFailure, places
 
 logger = logging.getLogger(__name__)
@@ -20,8 +30,18 @@ logger = logging.getLogger(__name__)
 Emit: TypeAlias = Callable[[AnswerEvent], None]
 GenerationState: TypeAlias = Literal["running", "finished", "cancelled", "failed"]
 
-ENDED_KEPT = 64
-"""How many ended answers can still be followed from their first event: some hundred kilobytes."""
+ENDED_KEPT: Final = 64
+"""At most so many ended answers can still be followed event by event; of the others the end can be read."""
+
+ENDED_BYTES: Final = 4 * 2**20
+"""So much of memory they take, about: an answer of 500 tokens with four sources takes 120 kB."""
+
+ENDED_KEPT_ANYWAY: Final = 4
+"""So many of the latest stay, however long they are: their readers may be about to come back."""
+
+_EVENT_BYTES: Final = 160
+_SOURCE_BYTES: Final = 1_000
+_TOKEN_BYTES: Final = 36
 
 
 class Generation:
@@ -32,6 +52,7 @@ class Generation:
         self.conversation_id = started.turn.conversation_id
         self.model = started.model
         self._events: list[AnswerEvent] = [started]
+        self.held_bytes = 0
         self._grown = anyio.Event()
         self.scope = anyio.CancelScope()
 
@@ -55,6 +76,7 @@ class Generation:
     def emit(self, event: AnswerEvent) -> None:
         """Append an event and wake the readers."""
         self._events.append(event)
+        self.held_bytes += _held_bytes(event)
         grown, self._grown = self._grown, anyio.Event()
         grown.set()
 
@@ -132,9 +154,30 @@ class Generations:
             await generation.ended()
 
     def _forget_oldest(self) -> None:
-        ended = [each.id for each in self._by_id.values() if each.state != "running"]
-        for generation_id in ended[:-ENDED_KEPT]:
-            del self._by_id[generation_id]
+        ended = [each for each in self._by_id.values() if each.state != "running"]
+        held = 0
+        for place, generation in enumerate(reversed(ended)):
+            held += generation.held_bytes
+            if place >= ENDED_KEPT or (held > ENDED_BYTES and place >= ENDED_KEPT_ANYWAY):
+                del self._by_id[generation.id]
+
+
+def _held_bytes(event: AnswerEvent) -> int:
+    """Return about how much memory an event takes."""
+    match event:
+        case TextDelta(text) | ReasoningDelta(text):
+            return _EVENT_BYTES + len(text)
+        case SourcesFound(sources):
+            return _EVENT_BYTES + _bytes_of_sources(sources)
+        case AnswerFinished(turn=turn, reasoning=reasoning):
+            written = _TOKEN_BYTES * len(turn.answer.tokens) + len(turn.answer.text) if turn.answer else 0
+            return _EVENT_BYTES + len(reasoning) + written + _bytes_of_sources(turn.sources)
+        case _:
+            return _EVENT_BYTES
+
+
+def _bytes_of_sources(sources: Sequence[Source]) -> int:
+    return sum(_SOURCE_BYTES + len(source.chunk.text) for source in sources)
 
 
 async def _run(generation: Generation, work: Callable[[Generation], Coroutine[None, None, None]]) -> None:

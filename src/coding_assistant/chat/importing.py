@@ -143,6 +143,9 @@ def _require_sound_turn(where: str, turn: Turn, *, document: ConversationDocumen
 
 def _require_sound_answer(where: str, answer: Answer) -> None:
     _require_moment(f"{where}.finished_at", answer.finished_at)
+    for place in answer.grounding.nearest:
+        if not 1 <= place.line <= MOST_INTEGER:
+            _refuse(f"{where}.grounding", "lines are numbered from 1")
     for citation in answer.citations:
         _require_sound_source(f"{where}.citations", citation.source)
         if not 1 <= citation.start_line <= citation.end_line <= MOST_INTEGER:

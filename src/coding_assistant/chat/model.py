@@ -1,15 +1,17 @@
 """The model as conversations use it: what it is told first, what it may read and write, what it has read."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
 
 from coding_assistant.chat.receipt import Budget
-from coding_assistant.chat.rendering import ConversationText, system_text
-from coding_assistant.chat.sources import CHARACTERS_PER_TOKEN
+from coding_assistant.chat.rendering import ConversationText, models_answering, system_text
+from coding_assistant.chat.sources import CHARACTERS_PER_TOKEN, ShownBefore
 from coding_assistant.chat.store import ConversationStore
-from coding_assistant.domain import ModelSpec, Project, Source, Summary, Turn
+from coding_assistant.domain import Chunk, ModelSpec, Project, Source, Summary, Turn
 from coding_assistant.inference.caches import SlotCaches
 from coding_assistant.inference.reading_speed import ReadingSpeeds, source_budget
 from coding_assistant.inference.snapshots import FRONT_PREFIX
@@ -17,29 +19,70 @@ from coding_assistant.protocols import Engine
 
 _DIGEST_DIGITS = 32
 
+LATEST_TURNS: Final = 12
+"""So many turns are held in any case, also those that a summary stands for: a question may lean on them."""
+
+
+def _nothing_shown(_chunks: Collection[Chunk]) -> ShownBefore:
+    return ShownBefore()
+
 
 @dataclass(frozen=True, slots=True)
 class KeptConversation:
-    """What of a conversation its next prompt is made of; nothing yet for one that has not begun."""
+    """What of a conversation its next prompt is made of; nothing yet for one that has not begun.
+
+    ``past`` are the turns that no summary stands for, and at least the latest. Of the turns before,
+    ``summarised_tokens`` is what those in the summary took when they were asked, ``summarised_models`` are
+    the models that answered them, and ``find_summarised`` asks the store for the sources that they showed.
+    """
 
     primer: str = ""
     past: Sequence[Turn] = ()
     summary: Summary | None = None
+    summarised_tokens: int = 0
+    summarised_models: frozenset[str] = frozenset()
+    find_summarised: Callable[[Collection[Chunk]], ShownBefore] = _nothing_shown
 
     @property
     def summarised(self) -> int:
         """The number of the last turn that the summary stands for, 0 if there is none."""
         return self.summary.last_turn if self.summary else 0
 
+    @property
+    def models(self) -> frozenset[str]:
+        """The models that have answered in the conversation."""
+        return self.summarised_models | models_answering(self.past)
+
+    @property
+    def sources_in_prompt(self) -> tuple[Source, ...]:
+        """The sources of the turns that stand in the prompt as they were."""
+        return tuple(source for turn in self.past if turn.number > self.summarised for source in turn.sources)
+
+    def shown_before(self, chunks: Collection[Chunk]) -> ShownBefore:
+        """Return the sources of the conversation that may hold what was found; blocking."""
+        return replace(self.find_summarised(chunks), in_prompt=self.sources_in_prompt)
+
 
 def kept_conversation(
     store: ConversationStore, conversation_id: str, *, before_number: int | None = None
 ) -> KeptConversation:
     """Read a conversation from the store, its turns before a number if one is given."""
+    primer = store.conversation(conversation_id).primer
+    summary = store.summary(conversation_id)
+    if summary is None:
+        return KeptConversation(primer, store.turns(conversation_id, before_number=before_number))
+    last = summary.last_turn
+    past = store.turns(conversation_id, after_number=last, before_number=before_number)
+    if len(past) < LATEST_TURNS:
+        past = store.turns(conversation_id, limit=LATEST_TURNS, before_number=before_number)
+    total = store.older.total(conversation_id, last)
     return KeptConversation(
-        store.conversation(conversation_id).primer,
-        store.turns(conversation_id, before_number=before_number),
-        store.summary(conversation_id),
+        primer,
+        past,
+        summary,
+        summarised_tokens=total.tokens,
+        summarised_models=total.models,
+        find_summarised=partial(store.older.shown, conversation_id, last),
     )
 
 
@@ -75,6 +118,7 @@ class ChatModel:
             system=self.system(project, kept.primer),
             past=kept.past,
             summary=kept.summary,
+            summarised_tokens=kept.summarised_tokens,
             question=question,
             sources=sources,
             primer=kept.primer,

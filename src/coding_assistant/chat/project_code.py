@@ -222,6 +222,14 @@ class ProjectCode:
             logger.warning("searched by words alone: %s", error.code)
             return current_hits(index, self.root, lambda: find(Searcher(index)))
 
+    async def absent_words(self, words: Collection[str]) -> frozenset[str]:
+        """Return the words that stand nowhere in the project, in whatever form, alone or in a name."""
+        return await to_thread.run_sync(lambda: self._open().absent_words(words)) if words else frozenset()
+
+    async def absent_names(self, names: Collection[str]) -> frozenset[str]:
+        """Return the names that stand nowhere in the project as they are written."""
+        return await to_thread.run_sync(lambda: self._open().absent_names(names)) if names else frozenset()
+
     async def current_texts(self, paths: Iterable[PurePosixPath]) -> dict[PurePosixPath, str | None]:
         """Return today's text of files, by the same rules as indexing; None where there is none."""
         return await to_thread.run_sync(lambda: {path: self._current_text(path) for path in set(paths)})

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import takewhile
 
+from coding_assistant.chat.attachments import with_lines
 from coding_assistant.chat.compaction import TurnCost, extracted_summary, first_kept, summary_limit
 from coding_assistant.chat.receipt import Budget, receipt_for
 from coding_assistant.chat.rendering import (
@@ -21,7 +22,7 @@ from coding_assistant.chat.rendering import (
     Counts,
     render_conversation,
 )
-from coding_assistant.domain import Message, Receipt, Role, Source, Summary
+from coding_assistant.domain import Message, Receipt, Role, Source, SourceOrigin, Summary
 from coding_assistant.errors import QuestionTooLong
 from coding_assistant.protocols import Engine
 
@@ -53,15 +54,11 @@ async def compose(
 ) -> ComposedPrompt:
     """Return the prompt for a question, within the budget to the token.
 
-    When it is full, older turns go into a new summary; then sources that do not fit go, from the least good.
-    Each is on the receipt. Raises ``QuestionTooLong`` when the question and the instructions alone are over
-    the budget.
+    When it is full, older turns go into a new summary; then sources that do not fit go, from the least good;
+    then lines of what came with the question. Each is on the receipt. Raises ``QuestionTooLong`` when the
+    question and the instructions alone are over the budget.
     """
     counts = Counts(engine, vocabulary)
-    front = await counts.front(conversation)
-    asked = await counts.question(conversation.question)
-    if front + asked > budget.prompt:
-        raise question_too_long(asked, front=front, budget=budget)
     fitted = conversation
     messages = render_conversation(fitted, vocabulary=vocabulary)
     tokens = await engine.encode(messages)
@@ -119,8 +116,10 @@ async def _compacted(
     counts: Counts, conversation: ConversationText, *, budget: Budget, now: datetime
 ) -> ConversationText:
     """Return the conversation cut down to the low-water mark: older turns in a summary, fewer sources."""
-    asked = await counts.question(conversation.question)
+    asked = await counts.question(conversation.question, conversation.note)
     front = await counts.front(conversation)
+    if front + asked > budget.prompt:
+        raise question_too_long(asked, front=front, budget=budget)
     # Half of what the question leaves, where a context is so small that a summary would take all of it.
     room = budget.prompt - front - asked
     most_tokens = min(summary_limit(budget.limit), room // 2)
@@ -159,11 +158,32 @@ async def _with_fitting_summary(
 
 
 async def _fitting(counts: Counts, sources: Sequence[Source], room: int) -> tuple[Source, ...]:
-    """Return the sources that fit, the best ones first."""
-    kept: list[Source] = []
-    for source in sources:
+    """Return the sources that fit, the best ones first; but before all what came with the question.
+
+    Of that, as many lines as fit are better than none.
+    """
+    kept: dict[int, Source] = {}
+    for source in sorted(sources, key=lambda each: each.origin is SourceOrigin.FOUND):
+        fitted: Source | None = source
         cost = await counts.source(source)
-        if cost <= room:
-            kept.append(source)
+        if cost > room:
+            fitted = await _lines_that_fit(counts, source, room)
+            cost = await counts.source(fitted) if fitted else 0
+        if fitted is not None:
+            kept[source.number] = fitted
             room -= cost
-    return tuple(kept)
+    return tuple(kept[source.number] for source in sources if source.number in kept)
+
+
+async def _lines_that_fit(counts: Counts, source: Source, room: int) -> Source | None:
+    """Return what came with the question cut to the lines that fit; None where there are none."""
+    if source.origin is SourceOrigin.FOUND:
+        return None
+    fits, too_many = 0, source.chunk.end_line - source.chunk.start_line + 1
+    while too_many - fits > 1:
+        tried = (fits + too_many) // 2
+        if await counts.source(with_lines(source, tried)) <= room:
+            fits = tried
+        else:
+            too_many = tried
+    return with_lines(source, fits) if fits else None

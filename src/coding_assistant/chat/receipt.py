@@ -1,8 +1,9 @@
 """What the model reads for an answer, told in tokens: nothing is left out without a line of the receipt."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+from coding_assistant.chat.attachments import lines_left_out
 from coding_assistant.chat.compaction import numbered_turns
 from coding_assistant.chat.rendering import (
     ConversationText,
@@ -68,7 +69,7 @@ def forecast(conversation: ConversationText, *, budget: Budget) -> Forecast:
         reserved=budget.reserved,
         held=held,
         room=max(0, budget.prompt - held),
-        summarised=len(conversation.summarised),
+        summarised=conversation.summary.last_turn if conversation.summary else 0,
         is_exact=counted is not None,
         is_compaction_near=is_near_full(held, front=front, budget=budget),
     )
@@ -92,11 +93,15 @@ def _written_tokens(answer: Answer) -> int:
     return answer.timings.written_tokens or len(answer.tokens)
 
 
-def cold_reason(past: Sequence[Turn], *, model: str, is_warm: bool) -> str:
-    """Return why a model has to read the turns before again, as a sentence; empty where it has read them."""
-    if is_warm or not past:
+def cold_reason(answered_by: Collection[str], *, model: str, is_warm: bool) -> str:
+    """Return why a model has to read the turns before again, as a sentence; empty where it has read them.
+
+    ``answered_by`` are the models that have answered. A turn without a word in its answer was refused or
+    stopped: it stands in no prompt.
+    """
+    if is_warm or not answered_by:
         return ""
-    if not any(turn.answer and turn.answer.model == model for turn in past):
+    if model not in answered_by:
         return f"{model} has not read this conversation yet."
     return f"What {model} had read of this conversation is not kept any more."
 
@@ -105,6 +110,15 @@ def with_counts(receipt: Receipt, *, cached: int, new: int) -> Receipt:
     """Return the receipt with what the engine has counted; more than the front from a cache was not cold."""
     front = sum(section.tokens for section in receipt.sections if section.name in FRONT_SECTIONS)
     return replace(receipt, cached=cached, new=new, cold=receipt.cold if cached <= front else "")
+
+
+def with_note(receipt: Receipt, tokens: int) -> Receipt:
+    """Return the receipt with so many tokens more, that were said behind the question."""
+    sections = tuple(
+        replace(section, tokens=section.tokens + tokens) if section.name == "question" else section
+        for section in receipt.sections
+    )
+    return replace(receipt, sections=sections)
 
 
 async def receipt_for(
@@ -121,32 +135,38 @@ async def receipt_for(
         limit=budget.limit,
         reserved=budget.reserved,
         sections=await _sections(counts, fitted, messages, total=tokens),
-        dropped=(*_turns_dropped(fitted), *await _sources_dropped(counts, wanted, fitted)),
+        dropped=(*_turns_dropped(wanted, fitted), *await _sources_dropped(counts, wanted, fitted)),
     )
 
 
 async def _sources_dropped(
     counts: Counts, conversation: ConversationText, fitted: ConversationText
 ) -> list[Dropped]:
+    shown = {source.number: source for source in fitted.sources}
+    left_out = [
+        lines_left_out(source, shown.get(source.number))
+        for source in conversation.sources
+        if source not in fitted.sources
+    ]
     return [
         Dropped(
             f"source {source.chunk.location}",
             "no room beside question and reply",
             await counts.source(source),
         )
-        for source in conversation.sources
-        if source not in fitted.sources
+        for source in left_out
     ]
 
 
-def _turns_dropped(fitted: ConversationText) -> tuple[Dropped, ...]:
+def _turns_dropped(wanted: ConversationText, fitted: ConversationText) -> tuple[Dropped, ...]:
     """Return the line for the turns that are not in the prompt as they were."""
-    summarised, summary = fitted.summarised, fitted.summary
-    if not summarised or not summary:
+    summary = fitted.summary
+    if not summary:
         return ()
-    turns = numbered_turns(summarised[0].number, summary.last_turn)
+    turns = numbered_turns(1, summary.last_turn)
     reason = "in the summary" if summary.text else "older than the context holds, and no room for a summary"
-    return (Dropped(turns, reason, sum(turn_tokens(turn) for turn in summarised)),)
+    newly = fitted.summarised[len(wanted.summarised) :]
+    return (Dropped(turns, reason, wanted.summarised_tokens + sum(map(turn_tokens, newly))),)
 
 
 def turn_tokens(turn: Turn) -> int:

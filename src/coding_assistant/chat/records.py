@@ -19,6 +19,7 @@ from coding_assistant.domain import (
     ContextLine,
     Conversation,
     Finish,
+    Grounding,
     Project,
     Receipt,
     Session,
@@ -37,6 +38,7 @@ _CITATIONS: Final = TypeAdapter(tuple[Citation, ...])
 _UNKNOWN_CITATIONS: Final = TypeAdapter(tuple[int, ...])
 _RECEIPT: Final = TypeAdapter(Receipt)
 _TIMINGS: Final = TypeAdapter(Timings)
+_GROUNDING: Final = TypeAdapter(Grounding)
 
 
 def project_from(row: RowMapping) -> Project:
@@ -100,6 +102,7 @@ def turn_from(row: RowMapping, sources: Sequence[Source]) -> Turn:
         sources=tuple(sources),
         answer=None if row["finish"] is None else _answer_from(row),
         commit=row["commit_hash"],
+        note=row["note"],
     )
 
 
@@ -115,6 +118,7 @@ def question_values(turn: Turn, *, model: str) -> Values:
         "answer_text": "",
         "failure": "",
         "commit_hash": turn.commit,
+        "note": turn.note,
     }
 
 
@@ -133,6 +137,7 @@ def answer_values(answer: Answer) -> Values:
         "failure": answer.failure,
         "answer_tokens": answer.tokens,
         "vocabulary": answer.vocabulary,
+        "grounding": _GROUNDING.dump_python(answer.grounding, mode="json"),
     }
 
 
@@ -191,7 +196,7 @@ def summary_values(conversation_id: str, summary: Summary) -> Values:
 
 
 def _answer_from(row: RowMapping) -> Answer:
-    receipt, timings = row["receipt"], row["timings"]
+    receipt, timings, grounding = row["receipt"], row["timings"], row["grounding"]
     return Answer(
         text=row["answer_text"],
         finish=Finish(row["finish"]),
@@ -204,4 +209,5 @@ def _answer_from(row: RowMapping) -> Answer:
         failure=row["failure"],
         tokens=row["answer_tokens"],
         vocabulary=row["vocabulary"],
+        grounding=Grounding() if grounding is None else _GROUNDING.validate_python(grounding),
     )

@@ -33,16 +33,19 @@ SOURCE_OVERHEAD_TOKENS = 4
 class ConversationText:
     """A conversation as a prompt is made of it, up to the question to come.
 
-    ``past`` are all turns before it, also those that the summary stands for. ``sources`` are the new turn's.
-    ``primer`` stands in ``system``, and is named for the receipt alone.
+    ``past`` are the turns before it, some of which the summary may stand for, as for all before them.
+    ``sources`` are the new turn's. Two are there for the receipt alone: ``primer``, which stands in
+    ``system``, and ``summarised_tokens``, what all turns in the summary took when they were asked.
     """
 
     system: str
     past: Sequence[Turn] = ()
     summary: Summary | None = None
+    summarised_tokens: int = 0
     question: str = ""
     sources: tuple[Source, ...] = ()
     primer: str = ""
+    note: str = ""
 
     @property
     def summarised(self) -> tuple[Turn, ...]:
@@ -68,13 +71,18 @@ def system_text(project_name: str, *, instructions: str = "", primer: str = "") 
     return f"{opening}\n\n{primer}" if primer else opening
 
 
-def render_question(question: str, sources: Sequence[Source], *, shown: Container[int]) -> str:
-    """Return what a turn asks: sources not yet shown in full, the others by number, the question."""
+def render_question(
+    question: str, sources: Sequence[Source], *, shown: Container[int], note: str = ""
+) -> str:
+    """Return what a turn asks: sources not yet shown in full, the others by number, the question, the note.
+
+    The note comes last: small models heed best what they read last, and what was read ahead stays as it is.
+    """
     parts = [render_source(source) for source in sources if source.number not in shown]
     again = [f"[{source.number}]" for source in sources if source.number in shown]
     if again:
         parts.append(f"See also {', '.join(again)} above.")
-    return "\n\n".join((*parts, f"Question: {question}"))
+    return "\n\n".join(filter(None, (*parts, f"Question: {question}", note)))
 
 
 def render_conversation(conversation: ConversationText, *, vocabulary: str) -> tuple[Message, ...]:
@@ -88,7 +96,7 @@ def render_conversation(conversation: ConversationText, *, vocabulary: str) -> t
     shown: set[int] = set()
     before = [summary_text(conversation)]
     for turn in conversation.kept:
-        before.append(render_question(turn.question, turn.sources, shown=shown))
+        before.append(render_question(turn.question, turn.sources, shown=shown, note=turn.note))
         shown |= {source.number for source in turn.sources}
         if is_answered(turn):
             messages += [_asked(before), answer_message(turn, vocabulary)]
@@ -99,12 +107,17 @@ def render_conversation(conversation: ConversationText, *, vocabulary: str) -> t
 def new_turn_text(conversation: ConversationText) -> str:
     """Return the new question with its sources, as it stands at the end of the prompt."""
     shown = {source.number for turn in conversation.kept for source in turn.sources}
-    return render_question(conversation.question, conversation.sources, shown=shown)
+    return render_question(conversation.question, conversation.sources, shown=shown, note=conversation.note)
 
 
 def is_answered(turn: Turn) -> bool:
     """Return whether the turn has an answer with words in it; one that was stopped early may have none."""
     return turn.answer is not None and bool(turn.answer.text.strip())
+
+
+def models_answering(turns: Sequence[Turn]) -> frozenset[str]:
+    """Return the models that have answered these turns."""
+    return frozenset(turn.answer.model for turn in turns if turn.answer and is_answered(turn))
 
 
 def _asked(parts: Sequence[str]) -> Message:
@@ -153,9 +166,9 @@ class Counts:
         before = summary_text(conversation)
         return await self.text(before) + SOURCE_OVERHEAD_TOKENS if before else 0
 
-    async def question(self, question: str) -> int:
-        """Return what the question takes without its sources."""
-        return await self.text(render_question(question, (), shown=())) + MESSAGE_OVERHEAD_TOKENS
+    async def question(self, question: str, note: str = "") -> int:
+        """Return what the question takes with its note, without its sources."""
+        return await self.text(render_question(question, (), shown=(), note=note)) + MESSAGE_OVERHEAD_TOKENS
 
     async def source(self, source: Source) -> int:
         """Return what the source takes where it is shown in full."""
@@ -169,7 +182,7 @@ class Counts:
         """Return what a past turn takes."""
         answer = await self.message(answer_message(turn, self.vocabulary))
         return TurnCost(
-            await self.question(turn.question),
+            await self.question(turn.question, turn.note),
             answer + MESSAGE_OVERHEAD_TOKENS,
             await self.sources(turn.sources),
         )

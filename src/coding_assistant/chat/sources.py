@@ -4,42 +4,68 @@ A number holds for the whole conversation. Nothing of turns, budgets of the prom
 but what ``number_sources`` is told.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby, takewhile
 from operator import attrgetter, itemgetter
+from types import MappingProxyType
 
-from coding_assistant.domain import Chunk, ChunkKind, ContextLine, Hit, Source, Turn
+from coding_assistant.domain import Chunk, ChunkKind, ContextLine, Hit, Source, SourceOrigin
 
 CHARACTERS_PER_TOKEN = 3.0
 """For what must be known before the model is loaded. Numbered code lies between 2.6 and 3.4 characters a
 token in the catalog's vocabularies; the exact count follows once the engine can tokenise."""
 
+_ORIGINS: Mapping[SourceOrigin, str] = MappingProxyType(
+    {SourceOrigin.ATTACHED: "attached to the question", SourceOrigin.GIVEN: "given with the question"}
+)
+"""What the model is told of a source that "this" in the question may mean."""
+
 MOST_BLANK_LINES = 2
 """Between two cells of a notebook, more blank lines than this are shown as an ellipsis."""
 
 
+@dataclass(frozen=True, slots=True)
+class ShownBefore:
+    """The sources of a conversation that a question may show again.
+
+    Those ``in_prompt`` are there to be read; those ``summarised`` were, in turns that a summary stands for.
+    ``highest`` is the highest number that a source of the summarised turns has had.
+    """
+
+    in_prompt: tuple[Source, ...] = ()
+    summarised: tuple[Source, ...] = ()
+    highest: int = 0
+
+    @property
+    def by_number(self) -> dict[int, Source]:
+        """All of them, the oldest number first, each as it was shown last."""
+        last_shown = {source.number: source for source in (*self.summarised, *self.in_prompt)}
+        return dict(sorted(last_shown.items()))
+
+
 def number_sources(
     hits: Sequence[Hit],
-    past: Sequence[Turn],
+    before: ShownBefore,
     *,
     token_budget: int,
-    summarised: int = 0,
     read: Sequence[Chunk] = (),
+    attached: Sequence[Chunk] = (),
 ) -> tuple[Source, ...]:
     """Give what was found its numbers in this conversation, best first, as far as the budget reaches.
 
     Lines that stand in the conversation as they are keep their source's number and cost nothing, unless only
-    turns up to the number ``summarised`` showed them: then the source has to be sent once more. Hits that
-    lie side by side become one source. At least the best hit is taken, so that a question is never answered
-    from nothing for want of room.
+    summarised turns showed them: then the source has to be sent once more. Hits that lie side by side become
+    one source. At least the best hit is taken, so that a question is never answered from nothing for want of
+    room.
 
     What the model has ``read`` ahead of the question comes first, in that order, up to the first of it that
-    was not found.
+    was not found. Before it stands what is ``attached`` to the question, whatever it costs.
     """
-    earlier = {source.number: source for turn in past for source in turn.sources}
-    shown = {source.number for turn in past if turn.number > summarised for source in turn.sources}
-    known: dict[int, Source] = {}
+    earlier = before.by_number
+    shown = {source.number for source in before.in_prompt}
+    known = _attached_again(attached, earlier)
+    with_question = [chunk for chunk in attached if chunk not in {each.chunk for each in known.values()}]
     chosen: list[Chunk] = []
     left = float(token_budget)
     for hit in hits:
@@ -51,18 +77,25 @@ def number_sources(
         cost = estimated_tokens(again.chunk if again else hit.chunk)
         if again:
             known[again.number] = again
-        elif cost <= left or not (known or chosen):
+        elif cost <= left or not (known or chosen or attached):
             chosen.append(hit.chunk)
         else:
             continue
         left -= cost
-    first_number = max(earlier, default=0) + 1
+    first_number = max(before.highest, *earlier, 0) + 1
     new = [
         Source(number, chunk, chunk.digest)
-        for number, chunk in enumerate(_as_read(_side_by_side_joined(chosen), read), start=first_number)
+        for number, chunk in enumerate(
+            (*with_question, *_as_read(_side_by_side_joined(chosen), read)), start=first_number
+        )
     ]
     # By number, as they come back from the store: the turn is written down the same way each time.
     return (*sorted(known.values(), key=attrgetter("number")), *new)
+
+
+def _attached_again(attached: Sequence[Chunk], earlier: Mapping[int, Source]) -> dict[int, Source]:
+    """Return the sources of earlier turns that were attached to them, and are to this one."""
+    return {number: source for number, source in earlier.items() if source.chunk in attached}
 
 
 def _as_read(chunks: Sequence[Chunk], read: Sequence[Chunk]) -> list[Chunk]:
@@ -81,7 +114,8 @@ def render_source(source: Source) -> str:
     Its context stands around it, with an ellipsis in the place of what is left out.
     """
     chunk = source.chunk
-    title = f"[{source.number}] {chunk.location}" + (f" ({chunk.symbol})" if chunk.symbol else "")
+    note = _ORIGINS.get(source.origin, chunk.symbol)
+    title = f"[{source.number}] {chunk.location}" + (f" ({note})" if note else "")
     return "\n".join((one_line(title), *numbered_lines(_lines_to_read(chunk))))
 
 
@@ -108,7 +142,7 @@ def _lines_to_read(chunk: Chunk) -> list[ContextLine]:
     """
     texts = chunk.text.split("\n")
     own = [ContextLine(number, text) for number, text in enumerate(texts, start=chunk.start_line)]
-    if chunk.kind is ChunkKind.CELL:
+    if chunk.kind in {ChunkKind.CELL, ChunkKind.ATTACHED}:  # what is attached may be of a notebook
         own = _without_long_gaps(own)
     lines = sorted((*chunk.context, *own), key=attrgetter("line"))
     return [ContextLine(line.line, line.text.replace("\r", "")) for line in lines]

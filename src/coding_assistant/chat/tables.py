@@ -146,6 +146,8 @@ turns = Table(
     Column("answer_tokens", Tokens),
     Column("vocabulary", Text, nullable=False, server_default=""),
     Column("commit_hash", Text, nullable=False, server_default=""),
+    Column("note", Text, nullable=False, server_default=""),
+    Column("grounding", JSON(none_as_null=True)),
     # Grows over all conversations: the newest is told by it, and the words of messages are found by it.
     Column("serial", Integer, nullable=False, server_default=text("0"), index=True, unique=True),
     UniqueConstraint("conversation_id", "number"),

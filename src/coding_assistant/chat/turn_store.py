@@ -10,6 +10,7 @@ from typing import Final
 from sqlalchemy import Connection, Engine, ScalarSelect, delete, func, insert, select, update
 
 from coding_assistant.chat.message_search import MessageSearch
+from coding_assistant.chat.older_turns import OlderTurns
 from coding_assistant.chat.records import (
     answer_values,
     question_values,
@@ -49,6 +50,7 @@ class TurnStore:
         self._engine = engine
         self._clock = clock
         self.messages = MessageSearch(engine)
+        self.older = OlderTurns(engine)
 
     # --- Questions and answers ----------------------------------------------------------------
 
@@ -129,6 +131,13 @@ class TurnStore:
             if shown:
                 connection.execute(insert(sources), [source_values(turn_id, source) for source in shown])
 
+    def set_note(self, turn_id: str, note: str) -> None:
+        """Write down what the model is told of a turn's question, in place of what was written before."""
+        with writing(self._engine) as connection:
+            changed = connection.execute(update(turns).where(turns.c.id == turn_id).values(note=note))
+            if not changed.rowcount:
+                raise no_turn(turn_id)
+
     def save_partial(
         self, turn_id: str, text: str, *, tokens: Sequence[int] = (), vocabulary: str = ""
     ) -> None:
@@ -162,12 +171,17 @@ class TurnStore:
             return with_sources(connection, [turn_row(connection, turn_id)])[0]
 
     def turns(
-        self, conversation_id: str, *, limit: int | None = None, before_number: int | None = None
+        self,
+        conversation_id: str,
+        *,
+        limit: int | None = None,
+        after_number: int = 0,
+        before_number: int | None = None,
     ) -> list[Turn]:
-        """Return the newest ``limit`` turns (of those before a number, if given), the oldest first."""
+        """Return the newest ``limit`` turns between two numbers, those that are given, the oldest first."""
         newest = (
             select(turns)
-            .where(turns.c.conversation_id == conversation_id)
+            .where(turns.c.conversation_id == conversation_id, turns.c.number > after_number)
             .order_by(turns.c.number.desc())
             .limit(limit)
         )
@@ -245,8 +259,16 @@ class TurnStore:
 
     def summary(self, conversation_id: str) -> Summary | None:
         """Return the newest summary of a conversation: the one that the model reads."""
-        made = self.summaries(conversation_id)
-        return made[-1] if made else None
+        newest = (
+            select(summaries)
+            .where(summaries.c.conversation_id == conversation_id)
+            .order_by(summaries.c.number.desc())
+            .limit(1)
+        )
+        with reading(self._engine) as connection:
+            conversation_row(connection, conversation_id)
+            row = connection.execute(newest).mappings().first()
+            return summary_from(row) if row else None
 
 
 def touch_session(connection: Connection, session_id: str | ScalarSelect[str], now: datetime) -> None:

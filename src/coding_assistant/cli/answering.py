@@ -22,8 +22,11 @@ from coding_assistant.cli.rendering import (
     ending,
     receipt_line,
     receipt_lines,
+    search_lines,
     source_line,
     timing_line,
+    unverified_lines,
+    vain_search_lines,
 )
 from coding_assistant.cli.screen import Screen, Span
 from coding_assistant.contract import (
@@ -36,6 +39,8 @@ from coding_assistant.contract import (
     QueryResponse,
     ReadingEvent,
     ReasoningEvent,
+    RetractedEvent,
+    SearchedEvent,
     SourcesEvent,
     StartedEvent,
     StreamEvent,
@@ -63,25 +68,30 @@ class AnswerView:
         match event.data:
             case StartedEvent():
                 self.started = event.data
-            case IndexingEvent():
-                show_indexing(progress, event.data)
-            case LoadingEvent() | WaitingEvent():
-                _show_waiting(event.data, progress)
+            case IndexingEvent() | LoadingEvent() | WaitingEvent() | ReadingEvent():
+                _show_progress(event.data, progress)
             case LoadedEvent(notice=notice) if notice:
                 progress.clear()
                 self._side.line(Span(notice, "yellow"))
             case CompactedEvent():
                 self._show_compaction(event.data, progress)
+            case SearchedEvent():
+                self._show_round(event.data, progress)
             case SourcesEvent():
                 self._show_sources(event.data, progress)
-            case ReadingEvent():
-                _show_reading(event.data, progress)
+            case ReasoningEvent() | TextEvent() | RetractedEvent():
+                self._show_words(event.data, progress)
+            case _:
+                pass
+
+    def _show_words(self, event: ReasoningEvent | TextEvent | RetractedEvent, progress: ProgressLine) -> None:
+        match event:
             case ReasoningEvent(text=text):
                 self._show_thought(text, progress)
             case TextEvent(text=text):
                 self._show_text(text, progress)
-            case _:
-                pass
+            case RetractedEvent():
+                self._show_retraction(event, progress)
 
     def _show_text(self, text: str, progress: ProgressLine) -> None:
         if not self._streams_text:
@@ -90,6 +100,17 @@ class AnswerView:
         progress.clear()
         self._end_thought()
         self.write(text)
+
+    def _show_retraction(self, event: RetractedEvent, progress: ProgressLine) -> None:
+        """Say that what was written does not hold: it cannot be unwritten everywhere."""
+        if not self._streams_text:
+            return
+        progress.clear()
+        self.end_text()
+        self._prose = Prose(self._output.width) if self._output.is_terminal else None
+        names = ", ".join(f"`{name}`" for name in event.names)
+        self._output.line(Span(f"Taken back, for the project has no {names}. Once more:", "yellow"))
+        self._output.line()
 
     def write(self, text: str) -> None:
         """Write a piece of the answer."""
@@ -114,17 +135,30 @@ class AnswerView:
         if note:
             self._output.line(Span(note, "yellow"))
         self._output.line()
-        if response.response:
+        self._show_grounding(response)
+        is_cited = bool(response.citations or response.unknown_citations)
+        if response.response and (is_cited or not response.not_found):
             cited = citation_lines(self._output, self._root, response.citations, response.unknown_citations)
             for line in cited:
                 self._output.line(*line)
             self._output.line()
         self._show_receipt(response, verbose=verbose)
 
+    def _show_grounding(self, response: QueryResponse) -> None:
+        """Show what of the answer the project does not bear out."""
+        lines = [
+            *unverified_lines(response.unverified_names),
+            *vain_search_lines(self._root, response.searched),
+        ]
+        for line in lines:
+            self._output.line(*line)
+        if lines:
+            self._output.line()
+
     def _show_receipt(self, response: QueryResponse, *, verbose: bool) -> None:
         receipt = response.receipt
         if receipt is not None:
-            short = (*cold_lines(receipt), *dropped_lines(receipt))
+            short = (*search_lines(receipt), *cold_lines(receipt), *dropped_lines(receipt))
             for line in receipt_lines(receipt) if verbose else short:
                 self._output.line(*line)
         if verbose:
@@ -146,6 +180,13 @@ class AnswerView:
         if self._thought:
             self._side.line("\n")
             self._thought = ""
+
+    def _show_round(self, event: SearchedEvent, progress: ProgressLine) -> None:
+        progress.clear()
+        if self._side.is_terminal:
+            names = ", ".join(event.query)
+            note = f"Round {event.round}: {count(event.found, 'excerpt')} more by the names {names}"
+            self._side.line(Span(note, "dim"))
 
     def _show_sources(self, event: SourcesEvent, progress: ProgressLine) -> None:
         progress.clear()
@@ -206,11 +247,18 @@ def continuation_hint(response: QueryResponse, project: Path | None) -> Span:
     return Span(f"conversation {shown} · `{command}` goes on with it", "dim")
 
 
-def _show_waiting(event: LoadingEvent | WaitingEvent, progress: ProgressLine) -> None:
-    if isinstance(event, LoadingEvent):
-        progress.show(f"Loading {event.model}")
-    else:
-        progress.show("Waiting", note=f"{count(event.ahead, 'question')} first" if event.ahead else "next")
+def _show_progress(
+    event: IndexingEvent | LoadingEvent | WaitingEvent | ReadingEvent, progress: ProgressLine
+) -> None:
+    match event:
+        case IndexingEvent():
+            show_indexing(progress, event)
+        case LoadingEvent(model=model):
+            progress.show(f"Loading {model}")
+        case WaitingEvent(ahead=ahead):
+            progress.show("Waiting", note=f"{count(ahead, 'question')} first" if ahead else "next")
+        case ReadingEvent():
+            _show_reading(event, progress)
 
 
 def _show_reading(event: ReadingEvent, progress: ProgressLine) -> None:

@@ -19,6 +19,7 @@ from coding_assistant.cli.conversations import conversations
 from coding_assistant.cli.doctor import doctor
 from coding_assistant.cli.engine import engine
 from coding_assistant.cli.exits import ExitCode, exit_code_of, print_error, print_internal_error
+from coding_assistant.cli.groups import show_help
 from coding_assistant.cli.logs import log_command
 from coding_assistant.cli.models import models
 from coding_assistant.cli.options import GlobalOptions
@@ -36,12 +37,11 @@ app = typer.Typer(
     help="A private coding assistant for your own code, on your own machine.",
     context_settings=_SHORT_HELP,
     add_completion=False,
-    no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def before_the_verb(
     context: typer.Context,
     *,
@@ -52,6 +52,7 @@ def before_the_verb(
 ) -> None:
     """Keep what was said before the verb."""
     context.obj = GlobalOptions(pull_if_none=pull_if_none)
+    show_help(context)
 
 
 def version() -> None:

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from coding_assistant.cli.answering import AnswerView, continuation_hint, follow
+from coding_assistant.cli.attaching import UTF8_BYTES, TypedFile, attachments, is_piped, piped_text
 from coding_assistant.cli.connection import Connection, connect, server_url
 from coding_assistant.cli.conversation_choice import find_conversation, latest_conversation
 from coding_assistant.cli.elsewhere import say_where_questions_go
-from coding_assistant.cli.exits import ExitCode
+from coding_assistant.cli.exits import ExitCode, print_error
 from coding_assistant.cli.options import (
     USUAL_MODEL,
     AnsweringModelOption,
@@ -34,12 +35,9 @@ from coding_assistant.contract import (
     QueryResponse,
 )
 from coding_assistant.domain import Finish
-from coding_assistant.errors import InvalidRequest, ModelMissing, ModelUnknown
+from coding_assistant.errors import InvalidRequest, InvalidText, ModelMissing, ModelUnknown
 from coding_assistant.project.walk import open_root
 from coding_assistant.settings import Settings
-
-_UTF8_BYTES = 4
-"""The longest character in UTF-8; more bytes than this for each allowed character are too long a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +68,48 @@ class ConversationModelMissing(ModelMissing):
 def ask(
     context: typer.Context,
     question: Annotated[
-        str, typer.Argument(metavar="QUESTION", help="The question; - reads it from the standard input.")
-    ],
+        str | None,
+        typer.Argument(
+            metavar="QUESTION",
+            help="The question; - or none reads it from the standard input. Beside a question, what is piped"
+            " in is attached: git diff | coding-assistant ask 'Review this'.",
+        ),
+    ] = None,
     *,
     project: ProjectOption = None,
     model: AnsweringModelOption = None,
     goes_on: ContinueOption = False,
     conversation: ConversationOption = None,
+    attach: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--attach",
+            "-a",
+            metavar="PATH[:START[-END]]",
+            help="Show the model this file, or these lines of it; may be given several times.",
+        ),
+    ] = None,
     max_tokens: Annotated[
         int | None, typer.Option("--max-tokens", metavar="N", min=1, max=32_768, help="The longest answer.")
     ] = None,
+    deep: Annotated[
+        bool,
+        typer.Option(
+            "--deep",
+            help="Search in up to three further rounds, by names in what was found, and read up to twice as"
+            " much code. The answer begins later.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
     no_stream: Annotated[
         bool, typer.Option("--no-stream", help="Print the answer when it is whole.")
+    ] = False,
+    as_diff: Annotated[
+        bool,
+        typer.Option(
+            "--diff",
+            help="Print the answer's code as a diff for `git apply`, and the answer on the error stream.",
+        ),
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print the whole receipt.")] = False,
 ) -> None:
@@ -92,24 +119,38 @@ def ask(
     """
     require_one_choice(goes_on=goes_on, conversation=conversation)
     output, side = standard_output(), standard_error()
-    asked = QueryRequest(query=_read_question(question), max_tokens=max_tokens, model=named_model(model))
+    files = [TypedFile.parse(each) for each in attach or ()]
+    asked = QueryRequest(
+        query=_read_question(question),
+        max_tokens=max_tokens,
+        model=named_model(model),
+        deep=deep,
+        diff=as_diff,
+    )
+    piped = "" if question in {None, "-"} else piped_text()
     settings = ready_settings(
         context, model=model, screen=side, goes_on=goes_on, conversation=conversation, project=project
     )
     with connect(settings, purpose="ask", screen=side) as connection:
         place = find_place(connection, project=project, goes_on=goes_on, conversation=conversation)
-        settle_model(connection, place, model=model, screen=side)
+        settle_model(context, settings, connection, place, model=model, screen=side)
         request = asked.model_copy(
-            update={"project": place.project_id, "conversation_id": place.conversation_id}
+            update={
+                "project": place.project_id,
+                "conversation_id": place.conversation_id,
+                "attachments": attachments(files, place.root, piped),
+            }
         )
-        streams = not (as_json or no_stream)
-        view = AnswerView(output, side, root=place.root, streams_text=streams)
+        prose = side if as_diff else output
+        view = AnswerView(prose, side, root=place.root, streams_text=not (as_json or no_stream))
         response = follow(connection, request, view, side)
     if as_json:
         output.json(response.model_dump(mode="json"))
     else:
         view.conclude(response, verbose=verbose)
-        output.line(continuation_hint(response, project))
+        prose.line(continuation_hint(response, project))
+        if as_diff:
+            _print_diff(output, side, response)
     if response.finish_reason is Finish.CANCELLED:
         _say_where_it_is(side, response)
         raise typer.Exit(ExitCode.CANCELLED)
@@ -133,41 +174,39 @@ def ready_settings(
     goes_on: bool,
     conversation: str | None,
 ) -> Settings:
-    """Return the settings once there is a model to answer with, here or behind a running server.
+    """Return the settings; for a new conversation once there is a model to answer with, here or at a server.
 
-    Before one is fetched for it, the conversation that is to go on must be found: it may have its own.
+    Which model a conversation goes on with shows when it is found: ``settle_model`` sees to that.
     """
     settings = read_settings(model_name=named_model(model))
-    if server_url(settings) is not None:
-        return settings
-    its_own = None
-    if not goes_on and conversation is None:
+    is_new = not goes_on and conversation is None
+    if is_new and server_url(settings) is None:
         open_root(chosen_folder(project))  # a slip in its name must not cost a download
-    else:
-        with connect(settings, purpose="ask", screen=screen) as connection:
-            place = find_place(connection, project=project, goes_on=goes_on, conversation=conversation)
-        its_own = place.model if model is None else None
-    answering = settings if its_own is None else settings.model_copy(update={"model_name": its_own})
-    try:
-        ensure_model(answering, screen, pulls_unasked=GlobalOptions.of(context).pull_if_none)
-    except (ModelMissing, ModelUnknown) as error:
-        if its_own is None:
-            raise
-        raise ConversationModelMissing.of(its_own, hint=error.hint) from error
+        ensure_model(settings, screen, pulls_unasked=GlobalOptions.of(context).pull_if_none)
     return settings
 
 
-def settle_model(connection: Connection, place: Place, *, model: str | None, screen: Screen) -> None:
-    """Take the conversation back to the usual model if ``-`` says so; say where a server's model runs.
+def settle_model(
+    context: typer.Context,
+    settings: Settings,
+    connection: Connection,
+    place: Place,
+    *,
+    model: str | None,
+    screen: Screen,
+) -> None:
+    """Have a model for the conversation: its own, or the usual one if ``-`` says so; say where it runs.
 
-    Raises ``ConversationModelMissing`` where the conversation's own is to answer and the server has it not.
+    Raises ``ConversationModelMissing`` where the conversation's own is to answer and is not here.
     """
     calls, bridge = connection.calls, connection.bridge
     if model == USUAL_MODEL and place.conversation_id is not None:
         bridge.run(calls.change_conversation(place.conversation_id, ConversationPatch(model=None)))
-    if connection.url is None:  # `ready_settings` has seen to the rest
-        return
     its_own = place.model if model is None else None
+    if connection.url is None:
+        if place.conversation_id is not None:  # for a new one `ready_settings` has seen to it
+            _ensure(context, settings, its_own, screen)
+        return
     if its_own is not None:
         try:
             view = bridge.run(calls.model(its_own))
@@ -177,6 +216,17 @@ def settle_model(connection: Connection, place: Place, *, model: str | None, scr
             hint = f"Or run `coding-assistant models pull {view.name}`."
             raise ConversationModelMissing.of(its_own, hint=hint)
     say_where_questions_go(connection, its_own or named_model(model), screen)
+
+
+def _ensure(context: typer.Context, settings: Settings, its_own: str | None, screen: Screen) -> None:
+    """Have the model here that a conversation goes on with: its own, if one was chosen for it."""
+    answering = settings if its_own is None else settings.model_copy(update={"model_name": its_own})
+    try:
+        ensure_model(answering, screen, pulls_unasked=GlobalOptions.of(context).pull_if_none)
+    except (ModelMissing, ModelUnknown) as error:
+        if its_own is None:
+            raise
+        raise ConversationModelMissing.of(its_own, hint=error.hint) from error
 
 
 def find_place(
@@ -199,12 +249,32 @@ def find_place(
     return Place(view.id, root, chosen.conversation_id, chosen.model)
 
 
-def _read_question(typed: str) -> str:
-    if typed != "-":
+def _read_question(typed: str | None) -> str:
+    if typed is None and not is_piped():
+        raise InvalidText(
+            "There is no question.", hint='For instance: coding-assistant ask "Where is the timeout decided?"'
+        )
+    if typed is not None and typed != "-":
         return typed
     # Bounded, for what stands before the pipe may never end; invalid UTF-8 is refused as invalid text.
-    given = sys.stdin.buffer.read(_UTF8_BYTES * MAX_QUESTION_CHARACTERS + 1)
+    given = sys.stdin.buffer.read(UTF8_BYTES * MAX_QUESTION_CHARACTERS + 1)
     return given.decode("utf-8", "surrogateescape")
+
+
+def _print_diff(output: Screen, side: Screen, response: QueryResponse) -> None:
+    """Print the answer's code as a diff, and why code of it is not in there; none at all is a failure."""
+    for reason in response.unplaced:
+        side.line(Span(reason, "yellow"))
+    if response.diff:
+        output.verbatim(response.diff)
+    elif response.finish_reason is not Finish.CANCELLED:
+        why = "None of its code can be placed in a file" if response.unplaced else "There is no code in it"
+        print_error(
+            side,
+            f"The answer makes no diff. {why}.",
+            "Ask for the whole new version of one function, and attach its file: --attach PATH",
+        )
+        raise typer.Exit(ExitCode.FAILURE)
 
 
 def _say_where_it_is(screen: Screen, response: QueryResponse) -> None:

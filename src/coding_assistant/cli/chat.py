@@ -1,6 +1,7 @@
 """``chat``: a conversation in the terminal."""
 
 import contextlib
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 
@@ -15,6 +16,7 @@ from coding_assistant.cli.ask import (
     require_one_choice,
     settle_model,
 )
+from coding_assistant.cli.attaching import TypedFile, attachments
 from coding_assistant.cli.bridge import InterruptedAgain
 from coding_assistant.cli.connection import Connection, connect
 from coding_assistant.cli.exits import print_error
@@ -25,7 +27,6 @@ from coding_assistant.cli.options import (
     ConversationOption,
     ProjectOption,
     named_model,
-    read_settings,
 )
 from coding_assistant.cli.rendering import (
     SHORT_ID,
@@ -59,17 +60,13 @@ def chat(
     """
     require_one_choice(goes_on=goes_on, conversation=conversation)
     output, side = standard_output(), standard_error()
-    try:
-        settings = ready_settings(
-            context, model=model, screen=side, goes_on=goes_on, conversation=conversation, project=project
-        )
-    except ConversationModelMissing as error:
-        _say_what_is_missing(side, error)
-        settings = read_settings()
+    settings = ready_settings(
+        context, model=model, screen=side, goes_on=goes_on, conversation=conversation, project=project
+    )
     with connect(settings, purpose="chat", screen=side) as connection:
         place = find_place(connection, project=project, goes_on=goes_on, conversation=conversation)
         try:
-            settle_model(connection, place, model=model, screen=side)
+            settle_model(context, settings, connection, place, model=model, screen=side)
         except ConversationModelMissing as error:
             _say_what_is_missing(side, error)
         Chat(connection, place, model=named_model(model), output=output, side=side).run()
@@ -98,9 +95,12 @@ class Chat:
         self._model = model  # chosen since the last question; from then on the conversation knows it
         self._output = output
         self._side = side
+        self._attached: list[TypedFile] = []  # to the next question
         self._commands: Mapping[str, tuple[str, Callable[[str], None]]] = {
             "/help": ("this list", self._help),
+            "/deep": ("/deep QUESTION searches in up to three further rounds", self._ask_deeply),
             "/new": ("begin a new conversation", self._new),
+            "/attach": ("attach PATH or PATH:START-END to the next question; - takes all back", self._attach),
             "/sources": ("the sources so far; /sources 2 shows the code of number 2", self._sources),
             "/history": ("what was said in this conversation", self._history),
             "/context": ("how much of the model's context is in use, and by what", self._context),
@@ -151,13 +151,15 @@ class Chat:
             return
         self._commands[matching[0]][1](rest.strip())
 
-    def _ask(self, question: str) -> None:
+    def _ask(self, question: str, *, deep: bool = False) -> None:
         request = QueryRequest(
             query=question,
             project=self._project_id,
             session_id=None if self._conversation_id else self._session_id,
             conversation_id=self._conversation_id,
             model=self._model,
+            deep=deep,
+            attachments=attachments(self._attached, self._root),
         )
         view = AnswerView(self._output, self._side, root=self._root)
         self._output.line()
@@ -169,6 +171,7 @@ class Chat:
                 self._session_id = view.started.session_id
                 self._conversation_id = view.started.conversation_id
                 self._model = None
+                self._attached = []
         view.conclude(response, verbose=False)
         self._output.line()
 
@@ -178,9 +181,25 @@ class Chat:
         self._output.table([(name, what) for name, (what, _) in self._commands.items()], indent="  ")
         self._output.line("  Ctrl-C stops an answer and keeps what there is of it.")
 
+    def _ask_deeply(self, question: str) -> None:
+        if question:
+            self._ask(question, deep=True)
+        else:
+            print_error(self._side, "/deep needs a question.", "Write it behind: /deep QUESTION")
+
     def _new(self, _rest: str) -> None:
         self._conversation_id = None
         self._output.line("The next question begins a new conversation.")
+
+    def _attach(self, typed: str) -> None:
+        if typed == "-":
+            self._attached = []
+        elif typed:
+            file = TypedFile.parse(typed)
+            file.within(self._root)  # what lies outside is told now, not once the question is typed
+            self._attached.append(file)
+        names = ", ".join(each.typed for each in self._attached)
+        self._output.line(f"Attached to the next question: {names}" if names else "Nothing is attached.")
 
     def _sources(self, number: str) -> None:
         sources = self._known_sources()
@@ -232,10 +251,7 @@ class Chat:
         calls, bridge = self._connection.calls, self._connection.bridge
         present = self._present_model()
         rows = [("", "name", "size", "here", "")]
-        known = bridge.run(calls.models())
-        if any(each.selected and each.address for each in known):  # models here cannot be chosen then
-            known = [each for each in known if each.address]
-        for each in known:
+        for each in bridge.run(calls.models()):
             is_present = each.selected if present is None else present in {each.name, each.file}
             mark = "*" if is_present else ""
             size = size_in_words(each.size_bytes) if each.size_bytes else "?"
@@ -268,10 +284,13 @@ class Chat:
         if found is not None and found.cold:
             self._output.line(Span(f"{found.cold} Its first answer takes longer to begin.", "dim"))
 
-    def _project(self, _rest: str) -> None:
+    def _project(self, other: str) -> None:
         known = self._connection.bridge.run(self._connection.calls.projects())
         project = next(each for each in known if each.id == self._project_id)
         self._output.line(f"{project.root}: {count(project.files, 'file')}, {count(project.chunks, 'chunk')}")
+        if other:
+            command = f"coding-assistant chat --project {shlex.quote(other)}"
+            self._output.line(f"A chat stays with its folder. For one about another folder: {command}")
 
     def _quit(self, _rest: str) -> None:
         raise _Leave

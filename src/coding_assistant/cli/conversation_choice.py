@@ -49,12 +49,27 @@ def _not_found(connection: Connection, prefix: str) -> ConversationNotFound:
 
 
 def latest_conversation(connection: Connection, *, project_id: str) -> ConversationView:
-    """Return the conversation about a project that was last written to, archived ones left out."""
+    """Return the conversation about a project that was last written to, archived ones left out.
+
+    One without a written word is left out, too: nothing was said in it but questions that were refused.
+    """
     every = connection.bridge.run(connection.calls.conversations(project=project_id))
     known = [each for each in every if not each.archived]
-    if not known:
+    for conversation in sorted(known, key=lambda each: each.last_updated, reverse=True):
+        if _has_words(connection, conversation):
+            return conversation
+    if known:
         raise ConversationNotFound(
-            "There is no conversation about this folder to go on with.",
-            hint="Name another one with --project, or ask without -c to begin one.",
+            "No question about this folder was answered yet, so there is nothing to go on with.",
+            hint="Ask without -c; a question that failed is kept: coding-assistant conversations list",
         )
-    return max(known, key=lambda each: each.last_updated)
+    raise ConversationNotFound(
+        "There is no conversation about this folder to go on with.",
+        hint="Name another one with --project, or ask without -c to begin one.",
+    )
+
+
+def _has_words(connection: Connection, conversation: ConversationView) -> bool:
+    """Return whether the assistant has said anything among the newest messages."""
+    newest = connection.bridge.run(connection.calls.history(conversation.conversation_id)).messages
+    return any(message.role == "assistant" and message.content.strip() for message in newest)

@@ -12,6 +12,7 @@ from coding_assistant.chat.export import summary_heading
 from coding_assistant.cli.connection import Connection, connect
 from coding_assistant.cli.conversation_choice import find_conversation
 from coding_assistant.cli.elsewhere import address_of_server
+from coding_assistant.cli.groups import show_help
 from coding_assistant.cli.options import JsonOption, ProjectOption, chosen_folder, read_settings
 from coding_assistant.cli.rendering import SHORT_ID, Line, count, message_lines, written
 from coding_assistant.cli.screen import Screen, Span, one_line, standard_error, standard_output
@@ -28,7 +29,9 @@ from coding_assistant.project.walk import open_root
 from coding_assistant.settings import OPENAI
 
 conversations = typer.Typer(
-    help="List, show, search, rename, pin, archive, delete, restore, export, import.", no_args_is_help=True
+    help="List, show, search, rename, pin, archive, delete, restore, export, import.",
+    callback=show_help,
+    invoke_without_command=True,
 )
 
 IdArgument = Annotated[
@@ -67,8 +70,10 @@ def list_conversations(
         calls, bridge = connection.calls, connection.bridge
         about = None if every else _known_project(connection, chosen_folder(project))
         # A folder that was never asked about has none, and listing does not make it known.
-        listed = calls.conversations(project=about, archived=None if deleted else archived, deleted=deleted)
-        found = bridge.run(listed) if every or about else []
+        found: list[ConversationView] = []
+        if every or about:
+            archived_too = None if deleted else archived
+            found = bridge.run(calls.conversations(project=about, archived=archived_too, deleted=deleted))
     _print_list(output, side, found, as_json=as_json)
     if not found and not every:
         side.line(Span("--all lists those about every folder.", "dim"))

@@ -8,9 +8,13 @@ from coding_assistant.cli.options import read_settings
 from coding_assistant.cli.screen import Span, standard_output
 from coding_assistant.errors import InvalidSetting, ModelUnknown
 from coding_assistant.inference.catalog import Catalog, spec_of_file
+from coding_assistant.inference.catalog_file import InvalidField
 from coding_assistant.inference.memory import size_in_words
 from coding_assistant.inference.model_kinds import AUTO_FORMAT
 from coding_assistant.inference.own_models import Field, add_entry, remove_entry
+
+_OPTIONS = {"filename": "PATH", "stop_tokens": "--stop"}
+"""What of a model's fields is called otherwise where it is typed."""
 
 OwnNameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name to choose it by.")]
 
@@ -66,7 +70,10 @@ def add(
         "stop_tokens": stop or None,
     }
     fields = {key: value for key, value in given.items() if value is not None}
-    add_entry(settings.models_file, name, fields)
+    try:
+        add_entry(settings.models_file, name, fields)
+    except InvalidField as error:
+        raise _wrong_option(error) from error
     added = open_catalog(settings).get(name)
     output = standard_output()
     size = size_in_words(spec.size_bytes or 0)
@@ -105,6 +112,14 @@ def _require_free(catalog: Catalog, name: str) -> None:
     if name not in catalog.own:
         hint = f"Choose another name. What you want changed of {name} itself can be written in models.toml."
     raise InvalidSetting(f"There is a model named {name} already.", hint=hint)
+
+
+def _wrong_option(error: InvalidField) -> InvalidSetting:
+    """Return what to say of a field: it was no line of a file that was wrong, but what was typed."""
+    option = _OPTIONS.get(error.field, f"--{error.field.replace('_', '-')}")
+    blamed = f"{option} cannot be that" if error.field else "These options do not go together"
+    hint = "See `coding-assistant models add --help`."
+    return InvalidSetting(f"{blamed}: {error.complaint}.", hint=hint)
 
 
 def _number_or_word(text: str | None) -> Field | None:

@@ -1,42 +1,33 @@
 """``models``: which there are, what they need, how to get them, and whether they work."""
 
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from coding_assistant.cli.bridge import Interrupt, bridge
-from coding_assistant.cli.first_question import QUESTION, closed_at_the_end, first_answer
+from coding_assistant.cli.groups import show_help
 from coding_assistant.cli.memory import memory_rows
 from coding_assistant.cli.model_entries import add, remove
 from coding_assistant.cli.options import JsonOption, read_settings
-from coding_assistant.cli.progress import progress_line
-from coding_assistant.cli.rendering import duration
 from coding_assistant.cli.screen import Screen, Span, standard_error, standard_output
 from coding_assistant.cli.weights import described, pull, stand_in_notice
-from coding_assistant.data_directory import DataDirectory
 from coding_assistant.domain import (
-    EngineInfo,
-    GenerationEnded,
     MemoryPlan,
     ModelSpec,
-    PromptRead,
-    ReasoningPiece,
-    TextPiece,
 )
-from coding_assistant.errors import CodingAssistantError, EngineFailed
-from coding_assistant.inference.catalog import Catalog
+from coding_assistant.inference.catalog import Catalog, download_name
 from coding_assistant.inference.found_models import FoundModel
-from coding_assistant.inference.gguf import GgufHeader, Glimpse, glimpse
+from coding_assistant.inference.gguf import GgufHeader, Glimpse
 from coding_assistant.inference.memory import size_in_words
 from coding_assistant.inference.model_kinds import ModelKind
 from coding_assistant.settings import Settings
 
-models = typer.Typer(help="List, show, pull, check, add, remove.", no_args_is_help=True)
+models = typer.Typer(
+    help="List, show, pull, check, add, remove.", callback=show_help, invoke_without_command=True
+)
 
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="A model that `models list` names, or a path to a .gguf file.")
@@ -44,9 +35,6 @@ NameArgument = Annotated[
 OptionalNameArgument = Annotated[
     str | None, typer.Argument(metavar="NAME", help="A model of the catalog. Default: the chosen one.")
 ]
-
-MOST_GLIMPSES = 300
-"""Of so many files the beginning is read for the list, a millisecond each."""
 
 
 @models.command("list")
@@ -57,7 +45,7 @@ def list_models(*, as_json: JsonOption = False) -> None:
     if chosen.address:  # models here cannot be chosen then
         known, found = [chosen], []
     else:
-        known, found = list(catalog.specs), list(_glimpses(catalog))
+        known, found = list(catalog.specs), list(catalog.glimpses())
         is_listed = any(_is_chosen(spec, chosen) for spec in known)
         if not (is_listed or any(_is_chosen(model, chosen) for model, _ in found)):
             known.append(chosen)
@@ -76,12 +64,13 @@ def list_models(*, as_json: JsonOption = False) -> None:
         mark = "*" if _is_chosen(spec, chosen) else ""
         rows.append((mark, spec.name, size, f"{spec.context_length:,}", here, spec.title))
     output.table(rows)
+    _show_files(output, catalog, known)
     _show_found(output, found, chosen, () if chosen.address else catalog.found.complaints)
     output.line()
     notice = stand_in_notice(chosen, settings)
     if notice:
         output.line(Span(notice, "dim"))
-    output.line(Span(f"Weights lie in {settings.models}. MODEL_NAME or --model chooses another one.", "dim"))
+    output.line(Span("MODEL_NAME or --model chooses another one.", "dim"))
 
 
 @models.command()
@@ -118,16 +107,22 @@ def pull_model(
     if chosen.address:
         side.line(f"{chosen.name} runs at {chosen.address}: there is nothing to download.")
         return
-    file = catalog.file_of(chosen)
-    if file is not None:
+    file, damage = catalog.file_of(chosen), catalog.damage_of(chosen)
+    if file is not None and damage is not None:
+        side.line(Span(f"Damaged: {damage.message}", "yellow"))
+        if not catalog.is_download(chosen, file):  # a file of the user's own, or of another program
+            raise damage
+    elif file is not None:
         side.line(f"{chosen.name} is here already: {file}")
         return
-    pull(catalog, chosen, side)
+    pull(catalog, chosen, side, replaces=damage is not None)
 
 
 @models.command()
 def check(name: OptionalNameArgument = None) -> None:
     """Recognise a model's file, load it and ask it what 2+2 is."""
+    from coding_assistant.cli.model_trial import ask_it  # noqa: PLC0415  -- as in _chosen
+
     output, side = standard_output(), standard_error()
     settings, catalog, chosen = _chosen(name)
     if chosen.address:
@@ -135,7 +130,7 @@ def check(name: OptionalNameArgument = None) -> None:
         if chosen.notice:
             side.line(Span(chosen.notice, "yellow"))
         output.line()
-        _ask_it(settings, catalog, chosen, output=output, side=side)
+        ask_it(settings, catalog, chosen, output=output, side=side)
         return
     file = catalog.require_file(chosen)
     header = catalog.header_of(chosen)
@@ -143,7 +138,7 @@ def check(name: OptionalNameArgument = None) -> None:
     rows = memory_rows(plan, settings) if plan else ()
     output.table([("found", str(file)), *_header_rows(header), *rows])
     output.line()
-    _ask_it(settings, catalog, chosen, output=output, side=side)
+    ask_it(settings, catalog, chosen, output=output, side=side)
 
 
 def _chosen(name: str | None) -> tuple[Settings, Catalog, ModelSpec]:
@@ -160,16 +155,6 @@ models.command()(remove)
 
 
 # --- What other programs have ---------------------------------------------------------------------
-
-
-def _glimpses(catalog: Catalog) -> Iterator[tuple[FoundModel, Glimpse | None]]:
-    """Yield what other programs have, with the first keys of the files; None for a file that is broken."""
-    for number, model in enumerate(catalog.found.models):
-        seen = None
-        if number < MOST_GLIMPSES:
-            with suppress(CodingAssistantError):
-                seen = glimpse(model.path)
-        yield model, seen
 
 
 def _show_found(
@@ -225,8 +210,33 @@ def _here(catalog: Catalog, spec: ModelSpec) -> str:
     file = catalog.file_of(spec)
     if file is None:
         return "elsewhere" if spec.address else "no"
+    if catalog.damage_of(spec) is not None:
+        return "damaged"
     found = catalog.found.at(file)
     return f"in {found.store.program}" if found else "yes"
+
+
+def _show_files(output: Screen, catalog: Catalog, known: Sequence[ModelSpec]) -> None:
+    """Show which file each model here is, for it may be called otherwise, and what replaces a broken one."""
+    folder, names_of = catalog.models_folder, dict[Path, list[str]]()
+    for spec in known:
+        if file := catalog.file_of(spec):
+            names_of.setdefault(file, []).append(spec.name)
+    output.line()
+    if not names_of:
+        output.line(f"No weights lie in {folder} yet.")
+        return
+    output.line(f"Weights, in {folder} if no other folder is named:")
+    output.table(
+        [
+            (str(file.relative_to(folder) if file.is_relative_to(folder) else file), ", ".join(names))
+            for file, names in names_of.items()
+        ],
+        indent="  ",
+    )
+    for spec in known:
+        if damage := catalog.damage_of(spec):
+            output.line(Span(f"{spec.name} is damaged. {damage.hint}", "yellow"))
 
 
 # --- What is known --------------------------------------------------------------------------------
@@ -239,6 +249,7 @@ def _as_json(catalog: Catalog, spec: ModelSpec, chosen: ModelSpec) -> dict[str, 
         "origins": [asdict(origin) for origin in spec.origins],
         "file": None if file is None else str(file),
         "installed": file is not None,
+        "damage": damage.message if (damage := catalog.damage_of(spec)) else "",
         "selected": _is_chosen(spec, chosen),
     }
 
@@ -251,7 +262,8 @@ def _spec_rows(catalog: Catalog, spec: ModelSpec) -> Iterator[tuple[str, str]]:
     if spec.address:
         yield "runs at", spec.address
         return
-    yield "file", str(file) if file else f"not here; looked for as {spec.filename}"
+    names = dict.fromkeys((spec.filename, download_name(spec)))
+    yield "file", str(file) if file else f"not here; looked for as {' or '.join(names)}"
     yield "download", described(spec) if spec.origins else "nowhere known"
     yield "sha256", spec.sha256 or "-"
     yield "context", f"{spec.context_length:,} tokens"
@@ -281,53 +293,3 @@ def _memory_plan(catalog: Catalog, spec: ModelSpec, settings: Settings) -> Memor
     from coding_assistant.assistant import memory_plan  # noqa: PLC0415  -- as in _chosen
 
     return memory_plan(spec, catalog, settings)
-
-
-# --- Whether it works -----------------------------------------------------------------------------
-
-
-def _ask_it(settings: Settings, catalog: Catalog, spec: ModelSpec, *, output: Screen, side: Screen) -> None:
-    from coding_assistant.assistant import make_engine  # noqa: PLC0415  -- as in _chosen
-
-    DataDirectory(settings.home).prepare()  # the engine's log lies there
-    engine = make_engine(catalog, spec, settings)
-    with bridge() as crossing, crossing.within(closed_at_the_end(engine)), progress_line(side) as bar:
-        bar.show(f"Loading {spec.name}")
-        began = time.monotonic()
-        info = crossing.run(engine.load())
-        loaded = time.monotonic() - began
-        if info.notice:
-            bar.clear()
-            side.line(Span(info.notice, "yellow"))
-        output.line(Span(QUESTION, "bold"))
-        with closing(crossing.events(first_answer(engine, stop=spec.stop_tokens))) as events:
-            ended, thought, said = None, False, False
-            for event in events:
-                match event:
-                    case Interrupt():
-                        raise KeyboardInterrupt
-                    case PromptRead(done=done, total=total):
-                        bar.show("Reading", done=done, total=total)
-                    case ReasoningPiece(text=text):
-                        thought = True
-                        bar.show("Thinking")
-                    case TextPiece(text=text):
-                        said = True
-                        bar.clear()
-                        output.write(text)
-                    case GenerationEnded():
-                        ended = event
-    if ended is None:
-        raise EngineFailed("The model ended without an answer.", hint="Try another model.")
-    if thought and not said:
-        output.write(f"(It thinks, and was not done after {ended.written_tokens:,} tokens.)")
-    speed = ended.written_tokens / ended.writing_seconds if ended.writing_seconds else 0.0
-    output.line()
-    output.line()
-    output.line(Span(f"loaded in {duration(loaded)} {_by(info)} · {speed:.0f} tokens/s", "dim"))
-
-
-def _by(info: EngineInfo) -> str:
-    """Return what runs the model, and where, as the end of "loaded"."""
-    where = f", {info.offloaded_layers} of {info.layers} layers on a GPU" if info.offloaded_layers else ""
-    return f"by {info.program or 'a server elsewhere'} {info.program_version}{where}".strip()

@@ -20,9 +20,10 @@ from coding_assistant.contract import (
     ReceiptView,
     SourceView,
     TimingsView,
+    VainSearchView,
 )
 from coding_assistant.data_directory import Holder
-from coding_assistant.domain import CitationState, Finish
+from coding_assistant.domain import CitationState, Finish, SourceOrigin
 from coding_assistant.inference.memory import size_in_words
 
 SHORT_ID = 8
@@ -36,7 +37,11 @@ _STATES: Mapping[CitationState, tuple[str, str, str, str]] = MappingProxyType(
         CitationState.MOVED: ("↪", ">", "moved, these are today's lines", "yellow"),
         CitationState.CHANGED: ("~", "~", "changed since it was read", "yellow"),
         CitationState.GONE: ("✗", "x", "gone", "red"),
+        CitationState.GIVEN: ("·", "-", "given with the question", "dim"),
     }
+)
+_ORIGINS: Mapping[SourceOrigin, str] = MappingProxyType(
+    {SourceOrigin.ATTACHED: "attached", SourceOrigin.GIVEN: "given with the question"}
 )
 _ENDINGS: Mapping[Finish, str] = MappingProxyType(
     {
@@ -89,8 +94,10 @@ def place(root: Path | None, path: str, start_line: int, end_line: int) -> Span:
 
 def source_line(root: Path | None, source: SourceView) -> Line:
     """Return one source: its number, place and symbol."""
-    line = [Span(f"  [{source.number}] "), place(root, source.path, source.start_line, source.end_line)]
-    return [*line, Span(f"  {source.symbol}", "dim")] if source.symbol else line
+    given = source.origin is SourceOrigin.GIVEN
+    where = place(None if given else root, source.path, source.start_line, source.end_line)
+    note = source.symbol if source.origin is SourceOrigin.FOUND else _ORIGINS[source.origin]
+    return [Span(f"  [{source.number}] "), where, *([Span(f"  {note}", "dim")] if note else [])]
 
 
 def source_text(source: SourceView) -> Iterator[Line]:
@@ -110,12 +117,33 @@ def citation_lines(
     yield [Span("Citations", "bold")]
     for citation in citations:
         beautiful, ascii_only, words, style = _STATES[citation.state]
-        where = place(root, citation.path, citation.start_line, citation.end_line)
+        given = citation.state is CitationState.GIVEN
+        where = place(None if given else root, citation.path, citation.start_line, citation.end_line)
         symbol = [Span(f"  {citation.symbol}", "dim")] if citation.symbol else []
-        state = Span(f"  {screen.glyph(beautiful, ascii_only)} {words}", style)
+        how = ", inferred" if citation.inferred else ""
+        state = Span(f"  {screen.glyph(beautiful, ascii_only)} {words}{how}", style)
         yield [Span(f"  [{citation.number}] "), where, *symbol, state]
     for number in unknown:
         yield [Span(f"  [{number}] "), Span(f"{screen.glyph('✗', 'x')} no such source", "red")]
+
+
+def unverified_lines(names: Sequence[str]) -> Iterator[Line]:
+    """Yield the line that warns of names which may be made up."""
+    if names:
+        named = ", ".join(f"`{name}`" for name in names)
+        yield [Span(f"Not in the project: {named}", "yellow")]
+
+
+def vain_search_lines(root: Path | None, searched: VainSearchView | None) -> Iterator[Line]:
+    """Yield what was searched in vain, and the nearest that is there."""
+    if searched is None:
+        return
+    yield [Span(f"Searched {count(searched.files, 'file')} for: {', '.join(searched.words)}", "yellow")]
+    if searched.nearest:
+        yield [Span("Nearest in the project", "bold")]
+    for each in searched.nearest:
+        where = place(root, each.path, each.line, each.line)
+        yield [Span(f"  {each.name}  "), where]
 
 
 def ending(finish: Finish | None, *, text: str) -> str:
@@ -166,6 +194,12 @@ def cold_lines(receipt: ReceiptView) -> Iterator[Line]:
         yield [Span(f"read from its beginning: {receipt.cold}", "dim")]
 
 
+def search_lines(receipt: ReceiptView) -> Iterator[Line]:
+    """Yield how far a deep search went, if one was asked for."""
+    if receipt.search:
+        yield [Span(f"searched deeper: {receipt.search}", "dim")]
+
+
 def dropped_lines(receipt: ReceiptView) -> Iterator[Line]:
     """Yield what was left out of the prompt: one line each, for nothing is cut silently."""
     for part in receipt.dropped:
@@ -177,10 +211,13 @@ def receipt_lines(receipt: ReceiptView) -> Iterator[Line]:
     yield [Span("Receipt", "bold")]
     yield [Span(f"  context {receipt.limit:,} tokens, {receipt.reserved:,} of them kept for the answer")]
     for section in receipt.sections:
-        yield [Span(f"  {section.tokens:>7,}  {section.name}")]
+        if section.tokens:
+            yield [Span(f"  {section.tokens:>7,}  {section.name}")]
     yield [Span(f"  {receipt.used:>7,}  in all{_split(receipt)}")]
     if receipt.freshness:
         yield [Span(f"  index: {receipt.freshness}")]
+    for line in search_lines(receipt):
+        yield [Span("  "), *line]
     for line in cold_lines(receipt):
         yield [Span("  "), *line]
     for line in dropped_lines(receipt):
@@ -228,6 +265,8 @@ def message_lines(screen: Screen, root: Path | None, message: MessageView) -> It
     note = ending(message.finish_reason, text=message.content)
     if note:
         yield [Span(f"{note} {message.failure}".rstrip(), "yellow")]
+    yield from unverified_lines(message.unverified_names)
+    yield from vain_search_lines(root, message.searched)
     if message.citations or message.unknown_citations:
         yield [Span("")]
         yield from citation_lines(screen, root, message.citations, message.unknown_citations)

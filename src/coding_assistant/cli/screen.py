@@ -97,6 +97,13 @@ class Screen:
         """Write a whole line."""
         self.write(*parts, "\n")
 
+    def verbatim(self, text: str) -> None:
+        """Write text for a program to read: into a pipe or a file it goes as it is, to the last character."""
+        if self.is_terminal:
+            self.write(text)
+        else:
+            self._write_plain(text)
+
     def table(self, rows: Iterable[Sequence[str]], *, indent: str = "") -> None:
         """Write rows in aligned columns. Nothing is cut: a long row is a long line."""
         cleaned = [[clean(cell) for cell in row] for row in rows]

@@ -16,7 +16,8 @@ from coding_assistant.cli.screen import Screen, Span, standard_error
 from coding_assistant.cli.weights import ensure_model
 from coding_assistant.contract import ProjectView
 from coding_assistant.errors import DataDirectoryLocked
-from coding_assistant.settings import Settings
+from coding_assistant.inference.engine_programs import Choice
+from coding_assistant.settings import OPENAI, Settings
 
 
 def serve(
@@ -53,6 +54,7 @@ def serve(
 async def _serve(settings: Settings, folders: Sequence[Path], side: Screen) -> None:
     # The web framework takes most of a second to load, and no other command needs it.
     from coding_assistant.assistant import AsyncAssistant  # noqa: PLC0415
+    from coding_assistant.assistant.wiring import program_search  # noqa: PLC0415
     from coding_assistant.web.server import listen, serve_on, url_of  # noqa: PLC0415
 
     _require_no_server(settings)
@@ -62,10 +64,13 @@ async def _serve(settings: Settings, folders: Sequence[Path], side: Screen) -> N
     # Before the data directory says where this server is: who reads that and connects then waits in a queue.
     with listen(settings.host, settings.port) as listener:
         url = url_of(listener)
+        choice = None  # of a server elsewhere was said with the model where it is
+        if settings.engine != OPENAI:
+            choice = await asyncio.to_thread(program_search(settings).choose)
         async with AsyncAssistant.open(settings, purpose="serve", url=url) as assistant:
             views = [await assistant.add_project(str(folder)) for folder in folders]
             async with assistant.keeping_fresh():
-                await serve_on(listener, assistant, announce=partial(_announce, side, views))
+                await serve_on(listener, assistant, announce=partial(_announce, side, views, choice))
 
 
 def _require_no_server(settings: Settings) -> None:
@@ -78,8 +83,12 @@ def _require_no_server(settings: Settings) -> None:
         )
 
 
-def _announce(side: Screen, views: Sequence[ProjectView], url: str) -> None:
+def _announce(side: Screen, views: Sequence[ProjectView], choice: Choice | None, url: str) -> None:
     side.line(Span("Serving ", "bold"), Span(url, "bold cyan"), f"  (the API is described at {url}/docs)")
     for view in views:
         side.line(f"  {view.name}: {view.root}")
+    if choice is not None:
+        side.line(Span(f"Models are run by {choice.program.title}, each from the first question on.", "dim"))
+        if choice.warning:
+            side.line(Span(f"{choice.warning} {choice.advice}".rstrip(), "yellow"))
     side.line(Span("Ctrl-C stops it.", "dim"))

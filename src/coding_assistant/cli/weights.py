@@ -17,7 +17,7 @@ from coding_assistant.cli.progress import BAR_CELLS
 from coding_assistant.cli.screen import Screen, Span
 from coding_assistant.domain import ModelSpec
 from coding_assistant.errors import InvalidModel
-from coding_assistant.inference.catalog import DEFAULT_MODEL, STARTER_MODEL, Catalog
+from coding_assistant.inference.catalog import DEFAULT_MODEL, STARTER_MODEL, Catalog, download_name
 from coding_assistant.inference.download import (
     DownloadChecking,
     DownloadFinished,
@@ -62,14 +62,18 @@ def ensure_model(
     catalog.require_file(spec)
 
 
-def pull(catalog: Catalog, spec: ModelSpec, screen: Screen) -> None:
-    """Download a model's weights, saying what comes from where. Ctrl-C keeps what has come for next time."""
+def pull(catalog: Catalog, spec: ModelSpec, screen: Screen, *, replaces: bool = False) -> None:
+    """Download a model's weights, saying what comes from where. Ctrl-C keeps what has come for next time.
+
+    With ``replaces`` an earlier download that is broken gives its place to them.
+    """
     if not spec.origins:
         raise InvalidModel(
             f"The catalog does not say where {spec.name} can be downloaded.",
             hint=f"Copy the file to {catalog.models_folder / spec.filename}.",
         )
     screen.line(f"Getting {spec.title or spec.name}: {described(spec)}.")
+    screen.line(Span(f"It will be kept as {catalog.models_folder / download_name(spec)}.", "dim"))
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(BAR_CELLS),
@@ -78,7 +82,7 @@ def pull(catalog: Catalog, spec: ModelSpec, screen: Screen) -> None:
         TimeRemainingColumn(compact=True),
     )
     bar = Progress(*columns, console=screen.console, transient=True, disable=not screen.is_terminal)
-    with closing(download(spec, folder=catalog.models_folder)) as events, bar:
+    with closing(download(spec, folder=catalog.models_folder, replaces=replaces)) as events, bar:
         task = bar.add_task("Connecting", total=None)
         for event in events:
             match event:

@@ -42,6 +42,14 @@ class SourcesEvent(Response):
     searched: bool = True
 
 
+class SearchedEvent(Response):
+    """A further round of a deep search has ended."""
+
+    round: int = Field(description="1 for the first, 3 at most.")
+    query: list[str] = Field(description="The names in what was found before that were searched for.")
+    found: int = Field(description="How many excerpts it added to those that the model is to read.")
+
+
 class WaitingEvent(Response):
     """Other questions come first: so many, 0 when this one is next."""
 
@@ -108,6 +116,12 @@ class TextEvent(Response):
     text: str
 
 
+class RetractedEvent(Response):
+    """All text so far is taken back: it rests on names that the project lacks. Another answer follows."""
+
+    names: list[str]
+
+
 class CitationEvent(Response):
     """A citation, checked."""
 
@@ -126,6 +140,7 @@ class ErrorEvent(Response):
 EventData: TypeAlias = (
     StartedEvent
     | IndexingEvent
+    | SearchedEvent
     | SourcesEvent
     | WaitingEvent
     | CompactedEvent
@@ -134,6 +149,7 @@ EventData: TypeAlias = (
     | ReadingEvent
     | ReasoningEvent
     | TextEvent
+    | RetractedEvent
     | CitationEvent
     | QueryResponse
     | ErrorEvent
@@ -142,6 +158,7 @@ EventData: TypeAlias = (
 EVENT_TYPES: dict[str, type[EventData]] = {
     "started": StartedEvent,
     "indexing": IndexingEvent,
+    "searched": SearchedEvent,
     "sources": SourcesEvent,
     "waiting": WaitingEvent,
     "compacted": CompactedEvent,
@@ -150,6 +167,7 @@ EVENT_TYPES: dict[str, type[EventData]] = {
     "reading": ReadingEvent,
     "reasoning": ReasoningEvent,
     "text": TextEvent,
+    "retracted": RetractedEvent,
     "citation": CitationEvent,
     "finished": QueryResponse,
     "error": ErrorEvent,
@@ -191,6 +209,8 @@ def event_data(  # noqa: C901, PLR0911, PLR0912  -- one return a kind of event, 
             )
         case domain.Indexing():
             return IndexingEvent.of(event)
+        case domain.SearchedDeeper(round=number, names=names, found=found):
+            return SearchedEvent(round=number, query=list(names), found=found)
         case domain.SourcesFound(sources=sources, searched=searched):
             return SourcesEvent(sources=[SourceView.of(source) for source in sources], searched=searched)
         case domain.Waiting(ahead=ahead):
@@ -207,10 +227,12 @@ def event_data(  # noqa: C901, PLR0911, PLR0912  -- one return a kind of event, 
             return ReasoningEvent(text=text)
         case domain.TextDelta(text=text):
             return TextEvent(text=text)
+        case domain.AnswerRetracted(names=names):
+            return RetractedEvent(names=list(names))
         case domain.CitationFound(citation=citation):
             return CitationEvent(citation=CitationView.of(citation))
-        case domain.AnswerFinished(session_id=session_id, turn=turn, reasoning=reasoning):
-            return QueryResponse.of(session_id, turn, reasoning=reasoning)
+        case domain.AnswerFinished(session_id=session_id, turn=turn, reasoning=reasoning, edits=edits):
+            return QueryResponse.of(session_id, turn, reasoning=reasoning, edits=edits)
         case domain.AnswerFailed(code=code, message=message, hint=hint, retry_after_seconds=seconds):
             return ErrorEvent(code=code, detail=message, hint=hint, retry_after_seconds=seconds)
         case _:

@@ -7,14 +7,17 @@ from typing import Literal
 from pydantic import Field
 
 from coding_assistant import domain
+from coding_assistant.chat.code_blocks import code_blocks
 from coding_assistant.contract.views import (
     CitationView,
+    CodeBlockView,
     ForecastView,
     ReceiptView,
     Response,
     SourceView,
     SummaryView,
     TimingsView,
+    VainSearchView,
 )
 from coding_assistant.index.known_files import Counts
 
@@ -36,14 +39,44 @@ class QueryResponse(Response):
     unknown_citations: list[int] = Field(
         description="Numbers that the answer cites and no source has; they are marked in the text."
     )
+    not_found: bool = Field(
+        default=False, description="The answer says that the project does not hold what was asked for."
+    )
+    searched: VainSearchView | None = Field(
+        default=None, description="What was searched in vain; null unless `not_found`."
+    )
+    unverified_names: list[str] = Field(
+        default_factory=list,
+        description="Names in the answer that stand nowhere in the project: they may be made up.",
+    )
+    taken_back: list[str] = Field(
+        default_factory=list,
+        description="Names that are not in the project, for which a first answer was taken back.",
+    )
     sources: list[SourceView]
     receipt: ReceiptView | None
     finish_reason: domain.Finish
     timings: TimingsView
     created_at: datetime
+    code: list[CodeBlockView] = Field(default_factory=list, description="The answer's code, block by block.")
+    diff: str | None = Field(
+        default=None,
+        description="The answer's code as a unified diff of the working tree, empty where there is none; null"
+        " unless it was asked for. It is kept nowhere, and nothing is written.",
+    )
+    unplaced: list[str] = Field(
+        default_factory=list, description="Why code is not in the diff, a sentence for each block."
+    )
 
     @classmethod
-    def of(cls, session_id: str, turn: domain.Turn, *, reasoning: str = "") -> "QueryResponse":
+    def of(
+        cls,
+        session_id: str,
+        turn: domain.Turn,
+        *,
+        reasoning: str = "",
+        edits: domain.ProposedEdits | None = None,
+    ) -> "QueryResponse":
         """View a turn that has its answer."""
         answer = turn.answer
         if answer is None:
@@ -57,11 +90,18 @@ class QueryResponse(Response):
             model=answer.model,
             citations=[CitationView.of(citation) for citation in answer.citations],
             unknown_citations=list(answer.unknown_citations),
+            not_found=answer.grounding.not_found,
+            searched=VainSearchView.of(answer.grounding),
+            unverified_names=list(answer.grounding.unverified_names),
+            taken_back=list(answer.grounding.taken_back),
             sources=[SourceView.of(source) for source in turn.sources],
             receipt=None if answer.receipt is None else ReceiptView.of(answer.receipt),
             finish_reason=answer.finish,
             timings=TimingsView.of(answer.timings),
             created_at=answer.finished_at,
+            code=[CodeBlockView.of(block) for block in code_blocks(answer.text, turn.sources)],
+            diff=None if edits is None else edits.diff,
+            unplaced=[] if edits is None else list(edits.unplaced),
         )
 
 
@@ -80,6 +120,20 @@ class MessageView(Response):
     sources: list[SourceView] = Field(default_factory=list)
     receipt: ReceiptView | None = None
     failure: str = Field(default="", description="Why the answer failed; empty if it did not.")
+    not_found: bool = Field(
+        default=False, description="The answer says that the project does not hold what was asked for."
+    )
+    searched: VainSearchView | None = Field(
+        default=None, description="What was searched in vain; null unless `not_found`."
+    )
+    unverified_names: list[str] = Field(
+        default_factory=list,
+        description="Names in the answer that stand nowhere in the project: they may be made up.",
+    )
+    taken_back: list[str] = Field(
+        default_factory=list,
+        description="Names that are not in the project, for which a first answer was taken back.",
+    )
 
 
 class ChatHistoryResponse(Response):
@@ -363,7 +417,8 @@ class ModelView(Response):
     )
     memory: MemoryPlanView | None = Field(
         default=None,
-        description="What it was loaded by, or would be loaded by now; null where its file is not here.",
+        description="What it was loaded by, or would be loaded by now; null where its file is not here, and"
+        " in a list for another program's model that is not in use.",
     )
     last_used: datetime | None = Field(description="When a person used it; null: not since the start.")
     notice: str = Field(description="What is to be said of its last load; empty when all is as asked for.")
@@ -444,6 +499,10 @@ def history_messages(turn: domain.Turn) -> list[MessageView]:
             finish_reason=answer.finish,
             citations=[CitationView.of(citation) for citation in answer.citations],
             unknown_citations=list(answer.unknown_citations),
+            not_found=answer.grounding.not_found,
+            searched=VainSearchView.of(answer.grounding),
+            unverified_names=list(answer.grounding.unverified_names),
+            taken_back=list(answer.grounding.taken_back),
             sources=[SourceView.of(source) for source in turn.sources],
             receipt=None if answer.receipt is None else ReceiptView.of(answer.receipt),
             failure=answer.failure,

@@ -5,6 +5,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, Field
 
 from coding_assistant import domain
+from coding_assistant.chat.code_blocks import CodeBlock
 
 
 class Response(BaseModel):
@@ -30,6 +31,11 @@ class SourceView(Response):
     symbol: str | None
     language: str | None
     text: str
+    origin: domain.SourceOrigin = Field(
+        default=domain.SourceOrigin.FOUND,
+        description="`found` by the search, `attached` to the question, or `given` with it: then `path` is"
+        " the name of a text that is in no file.",
+    )
     context: list[ContextLineView] = Field(
         default_factory=list,
         description="Heads of what the lines stand in, and of what a class that they begin holds below.",
@@ -47,6 +53,7 @@ class SourceView(Response):
             symbol=chunk.symbol,
             language=chunk.language,
             text=chunk.text,
+            origin=source.origin,
             context=[ContextLineView(line=each.line, text=each.text) for each in chunk.context],
         )
 
@@ -61,6 +68,10 @@ class CitationView(Response):
     symbol: str | None
     state: domain.CitationState
     verified: bool
+    inferred: bool = Field(
+        default=False,
+        description="The answer does not write this number; by its names, it rests on these lines.",
+    )
 
     @classmethod
     def of(cls, citation: domain.Citation) -> "CitationView":
@@ -73,6 +84,58 @@ class CitationView(Response):
             symbol=citation.source.chunk.symbol,
             state=citation.state,
             verified=citation.state is domain.CitationState.VERIFIED,
+            inferred=citation.is_inferred,
+        )
+
+
+class CodeBlockView(Response):
+    """Code in an answer."""
+
+    language: str
+    path: str | None = Field(
+        description="The file that it says it is of, or of whose source it rewrites a part; null: not known."
+    )
+    text: str
+    complete: bool = Field(description="False where it breaks off, or says that lines are left out.")
+
+    @classmethod
+    def of(cls, block: CodeBlock) -> "CodeBlockView":
+        """View a block."""
+        return cls(
+            language=block.language,
+            path=None if block.path is None else str(block.path),
+            text=block.text,
+            complete=block.is_complete,
+        )
+
+
+class NamedPlaceView(Response):
+    """Something that the project has."""
+
+    name: str
+    path: str
+    line: int
+
+
+class VainSearchView(Response):
+    """What was searched for an answer that says it was not found, and the nearest that is there."""
+
+    files: int
+    words: list[str]
+    nearest: list[NamedPlaceView]
+
+    @classmethod
+    def of(cls, grounding: domain.Grounding) -> "VainSearchView | None":
+        """View a search in vain; None where the answer does not say that it was."""
+        if not grounding.not_found:
+            return None
+        return cls(
+            files=grounding.searched_files,
+            words=list(grounding.searched_words),
+            nearest=[
+                NamedPlaceView(name=place.name, path=str(place.path), line=place.line)
+                for place in grounding.nearest
+            ],
         )
 
 
@@ -105,6 +168,9 @@ class ReceiptView(Response):
     cold: str = Field(
         default="", description="Why the turns before had to be read again; empty where they had not."
     )
+    search: str = Field(
+        default="", description="How far a deep search went, and what it was allowed; else empty."
+    )
 
     @classmethod
     def of(cls, receipt: domain.Receipt) -> "ReceiptView":
@@ -122,6 +188,7 @@ class ReceiptView(Response):
             new=receipt.new,
             freshness=receipt.freshness,
             cold=receipt.cold,
+            search=receipt.search,
         )
 
 

@@ -72,7 +72,11 @@ class SkippedFile:
 
 
 class ChunkKind(StrEnum):
-    """What a chunk was cut from."""
+    """What a chunk was cut from.
+
+    The last two come with a question: ``attached`` are lines of a file that its asker chose, ``given`` is a
+    text that is in no file, and its path a mere name.
+    """
 
     FUNCTION = "function"
     METHOD = "method"
@@ -81,6 +85,8 @@ class ChunkKind(StrEnum):
     SECTION = "section"
     CELL = "cell"
     LINES = "lines"
+    ATTACHED = "attached"
+    GIVEN = "given"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,18 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from pathlib import PurePosixPath
 
-from coding_assistant.domain.code import Chunk
+from coding_assistant.domain.code import Chunk, ChunkKind
 from coding_assistant.domain.models import Finish, Role
+
+
+class SourceOrigin(StrEnum):
+    """Where a source comes from: a search, or the asker, as lines of a file or as a text of no file."""
+
+    FOUND = "found"
+    ATTACHED = "attached"
+    GIVEN = "given"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,24 +25,40 @@ class Source:
     chunk: Chunk
     digest: str
 
+    @property
+    def origin(self) -> SourceOrigin:
+        """Who brought it."""
+        match self.chunk.kind:
+            case ChunkKind.ATTACHED:
+                return SourceOrigin.ATTACHED
+            case ChunkKind.GIVEN:
+                return SourceOrigin.GIVEN
+            case _:
+                return SourceOrigin.FOUND
+
 
 class CitationState(StrEnum):
-    """How a cited source compares with the working tree."""
+    """How a cited source compares with the working tree; ``given``: it is in no file."""
 
     VERIFIED = "verified"
     MOVED = "moved"
     CHANGED = "changed"
     GONE = "gone"
+    GIVEN = "given"
 
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A source that the answer uses; the lines are today's where the text has moved."""
+    """A source that the answer uses; the lines are today's where the text has moved.
+
+    It ``is_inferred`` where the answer does not cite it, but gives away by its words that it rests on it.
+    """
 
     source: Source
     start_line: int
     end_line: int
     state: CitationState
+    is_inferred: bool = False
 
     @property
     def location(self) -> str:
@@ -63,6 +88,7 @@ class Receipt:
     """What the model read for an answer, in tokens; nothing is left out without a line here.
 
     ``cold`` says why the turns before had to be read again, as a sentence; it is empty where they had not.
+    ``search`` says how far a deep search went; it is empty for the usual one.
     """
 
     limit: int
@@ -73,6 +99,7 @@ class Receipt:
     new: int = 0
     freshness: str = ""
     cold: str = ""
+    search: str = ""
 
     @property
     def used(self) -> int:
@@ -94,6 +121,32 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedPlace:
+    """Something that the project has, by its name and the line where it begins."""
+
+    name: str
+    path: PurePosixPath
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grounding:
+    """What of an answer the project does not bear out.
+
+    ``unverified_names`` are written in the answer as names of the project and stand nowhere in it.
+    ``taken_back`` are those for which a first answer was taken back. Where the answer says that it was
+    ``not_found``, so many files were searched for these words, and the ``nearest`` things are there.
+    """
+
+    unverified_names: tuple[str, ...] = ()
+    taken_back: tuple[str, ...] = ()
+    not_found: bool = False
+    searched_files: int = 0
+    searched_words: tuple[str, ...] = ()
+    nearest: tuple[NamedPlace, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What the model said, or as much of it as there is.
 
@@ -111,6 +164,7 @@ class Answer:
     failure: str = ""
     tokens: tuple[int, ...] = ()
     vocabulary: str = ""
+    grounding: Grounding = field(default_factory=Grounding)
 
 
 class SummaryOrigin(StrEnum):
@@ -134,7 +188,8 @@ class Summary:
 class Turn:
     """A question and its answer. No answer: the model is at work, or has not begun.
 
-    ``commit`` is what was checked out when it was asked, empty where there is no repository.
+    ``commit`` is what was checked out when it was asked, empty where there is no repository. ``note`` is what
+    the model was told of the question behind it: the prompts to come say it again.
     """
 
     id: str
@@ -145,6 +200,7 @@ class Turn:
     sources: tuple[Source, ...] = ()
     answer: Answer | None = None
     commit: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

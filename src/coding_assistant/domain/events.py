@@ -34,6 +34,18 @@ class Indexing:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchedDeeper:
+    """A further round of a deep search: the names in earlier finds that it searched by, what it ``found``.
+
+    That is the number of excerpts that it added.
+    """
+
+    round: int
+    names: tuple[str, ...]
+    found: int
+
+
+@dataclass(frozen=True, slots=True)
 class SourcesFound:
     """What the model will read, so that the user can read it meanwhile.
 
@@ -97,6 +109,13 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerRetracted:
+    """All text so far is taken back: it rests on names that the project lacks. Another answer follows."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CitationFound:
     """A source that the finished answer uses."""
 
@@ -104,15 +123,28 @@ class CitationFound:
 
 
 @dataclass(frozen=True, slots=True)
+class ProposedEdits:
+    """The code of an answer as a change of the working tree.
+
+    ``diff`` is one that ``git apply`` takes; ``unplaced`` says, a sentence each, of what code it has nothing.
+    """
+
+    diff: str = ""
+    unplaced: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerFinished:
     """The answer is on disk. The last event of an answer that did not fail.
 
-    ``reasoning`` is what the model thought before it: on no disk, and gone with this event.
+    ``reasoning`` is what the model thought before it, ``edits`` what its code would change, if that was asked
+    for: both on no disk, and gone with this event.
     """
 
     session_id: str
     turn: Turn
     reasoning: str = ""
+    edits: ProposedEdits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +160,7 @@ class AnswerFailed:
 AnswerEvent: TypeAlias = (
     AnswerStarted
     | Indexing
+    | SearchedDeeper
     | SourcesFound
     | Waiting
     | ModelLoading
@@ -136,6 +169,7 @@ AnswerEvent: TypeAlias = (
     | Reading
     | ReasoningDelta
     | TextDelta
+    | AnswerRetracted
     | CitationFound
     | AnswerFinished
     | AnswerFailed

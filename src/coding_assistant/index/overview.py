@@ -1,4 +1,4 @@
-"""Chooses what answers a question about a project as a whole: how it is organised, where to start reading.
+"""Chooses what answers a question about a project, or one of its folders, as a whole: how it is organised.
 
 Such a question shares no word with the code, so a text search finds little: within 2,000 tokens a quarter of
 the files that questions about a project's parts are about, against 99 in 100 here (docs/retrieval-log.md,
@@ -39,35 +39,69 @@ _PARTS = (
     r"|building blocks?|sub-?systems?|layers?|entry points?|concepts?|abstractions?)"
 )
 _MAIN = r"(?:main|most important|major|key|core|central|top.level)"
+_MAIN_PARTS = rf"(?:{_MAIN} {_PARTS}|entry points?)"
+_ANYBODY = r"(?:i|we|one|you|a newcomer)"
 _BUILT = r"(?:organi[sz]ed|structured|laid out|built|arranged|divided|split|set up)"
 _PLAN = r"(?:overview|architecture|structure|layout|organi[sz]ation|big picture|map|tour|summary|design)"
 _SHORT = r"(?:(?:short|brief|quick|high.level|overall|general) )*"
 _TELL = r"(?:what is|what's|describe|explain|outline|summari[sz]e|show|give)"
 _BEGIN = r"(?:start|begin)(?: (?:reading|looking|from|with))*"
-_ASKING = (
-    rf"how (?:is|are) {_IT} (?:\w+ )?{_BUILT}",
-    rf"how (?:does|do) {_IT} (?:work|fit together|hang together)",
-    rf"what (?:does|is) {_IT}(?: (?:do|for|about|made of))*",
-    rf"where (?:do|should|can|would|could) (?:i|we|one|you|a newcomer) {_BEGIN}(?: (?:in )?(?:{_IT}|here))?",
-    rf"(?:what|which) (?:are|is) (?:the |its )?(?:{_MAIN} {_PARTS}|entry points?)(?: (?:of|in) {_IT}| here)?",
-    rf"what {_PARTS} (?:does|do) {_IT} (?:have|consist of)",
-    rf"what {_PARTS} (?:are there|is there)(?: in {_IT})?",
-    rf"(?:{_TELL} )?(?:me |us )?(?:the |an? )?{_SHORT}{_PLAN}(?: (?:of|to|for) (?:{_IT}|the {_PLAN}))?",
-    rf"(?:describe|explain|outline|summari[sz]e|introduce|walk me through) (?:me )?{_IT}",
-    rf"(?:the |this )?{_KINDS} {_PLAN}",
-)
 _OPENING = r"(?:(?:please|hi|hello|ok|so|and|can you|could you)[\s,]+)*"
 _CLOSING = r"(?:,? (?:please|as a whole|overall|roughly|at a high level|in general))*"
-_OVERVIEW = re.compile(rf"{_OPENING}(?:{'|'.join(_ASKING)}){_CLOSING}", re.IGNORECASE)
 
 
-def asks_for_overview(question: str) -> bool:
-    """Return whether the question is about the project as a whole, and names nothing in it."""
+def _asking(it: str) -> re.Pattern[str]:
+    """Return what matches a sentence that asks for an overview of what the pattern ``it`` matches."""
+    sentences = (
+        rf"how (?:is|are) {it} (?:\w+ )?{_BUILT}",
+        rf"how (?:does|do) {it} (?:work|fit together|hang together)",
+        rf"what (?:does|is) {it}(?: (?:do|for|about|made of|contain|hold))*",
+        rf"what(?: is|'s) (?:in|inside(?: of)?) {it}",
+        rf"where (?:do|should|can|would|could) {_ANYBODY} {_BEGIN}(?: (?:in )?(?:{it}|here))?",
+        rf"(?:what|which) (?:are|is) (?:the |its )?{_MAIN_PARTS}(?: (?:of|in) {it}| here)?",
+        rf"what {_PARTS} (?:does|do) {it} (?:have|consist of|contain)",
+        rf"what {_PARTS} (?:are there|is there)(?: in {it})?",
+        rf"(?:{_TELL} )?(?:me |us )?(?:the |an? )?{_SHORT}{_PLAN}(?: (?:of|to|for) (?:{it}|the {_PLAN}))?",
+        rf"(?:describe|explain|outline|summari[sz]e|introduce|walk me through) (?:me )?{it}",
+        rf"(?:the |this )?{_KINDS} {_PLAN}",
+    )
+    return re.compile(rf"{_OPENING}(?:{'|'.join(sentences)}){_CLOSING}", re.IGNORECASE)
+
+
+_OF_ALL = _asking(_IT)
+# A folder shows itself by a slash, or by the word for one beside its name.
+_PATH = r"`?(?:[\w.@-]+(?:/[\w.@-]+)+/?|[\w.@-]+/)`?"
+_CALLED = r"(?:folder|directory|package|subpackage)"
+_NAMED = r"(?<!\w)`?(?!(?:the|a|an|this|that|our|each|every|which|what|in|of)\b)[\w.@-]+`?"
+_FOLDER = rf"(?:the )?(?:(?:{_CALLED} )?(?:{_PATH})(?: {_CALLED})?|{_CALLED} {_NAMED}|{_NAMED} {_CALLED})"
+_OF_FOLDER = _asking(_FOLDER)
+_FOLDER_NAME = re.compile(
+    rf"({_PATH})|\b{_CALLED} ({_NAMED})(?! {_CALLED}\b)|({_NAMED}) {_CALLED}\b", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OverviewAsked:
+    """A question about the project as a whole, or about one of its folders, as it is written."""
+
+    folder: PurePosixPath | None = None
+
+
+def overview_asked(question: str) -> OverviewAsked | None:
+    """Return what the question wants an overview of; None for one about anything smaller."""
     text = " ".join(question.split())
-    if len(text.split()) > _MOST_WORDS or any(query_terms(text).names):
-        return False
-    sentences = [sentence for sentence in re.split(r"[.?!;]+\s*", text) if sentence]
-    return bool(sentences) and all(_OVERVIEW.fullmatch(sentence) for sentence in sentences)
+    if len(text.split()) > _MOST_WORDS:
+        return None
+    sentences = [sentence for sentence in re.split(r"[.?!;]+(?:\s+|$)", text) if sentence]
+    if not sentences:
+        return None
+    if not any(query_terms(text).names) and all(map(_OF_ALL.fullmatch, sentences)):
+        return OverviewAsked()
+    if len(sentences) > 1 or not _OF_FOLDER.fullmatch(sentences[0]):
+        return None
+    named = _FOLDER_NAME.search(sentences[0])
+    found = next(filter(None, named.groups()), "") if named else ""
+    return OverviewAsked(PurePosixPath(found.strip("`"))) if found else None
 
 
 def main_files(sizes: Mapping[PurePosixPath, int], *, limit: int = MOST_FILES) -> list[PurePosixPath]:
@@ -101,13 +135,23 @@ class MainParts:
     files: Mapping[PurePosixPath, Sequence[Chunk]]
 
 
-def main_parts(index: ProjectIndex) -> MainParts:
-    """Return what tells most of a project as a whole."""
-    sizes = index.sizes()
+def main_parts(index: ProjectIndex, folder: PurePosixPath | None = None) -> MainParts:
+    """Return what tells most of a project as a whole, or of the folder of that name; nothing without one."""
+    sizes = index.sizes() if folder is None else _inside(index.sizes(), folder)
     opening = readme(sizes)
-    files = main_files({p: size for p, size in sizes.items() if p != opening and not places_of(p)})
+    is_aside = folder is not None and bool(places_of(folder / "_"))  # whoever asks for the tests gets them
+    code = {p: size for p, size in sizes.items() if p != opening and (is_aside or not places_of(p))}
+    files = main_files(code)
     chunks = index.chunks_of_files([*files, *([opening] if opening else [])])
     return MainParts(chunks[opening] if opening else [], {path: chunks[path] for path in files})
+
+
+def _inside(sizes: Mapping[PurePosixPath, int], folder: PurePosixPath) -> dict[PurePosixPath, int]:
+    """Return the files in the folder whose path ends so, in the one nearest to the root if several do."""
+    parts = folder.parts
+    folders = {parent for path in sizes for parent in path.parents if parent.parts[-len(parts) :] == parts}
+    nearest = min(folders, key=lambda each: (len(each.parts), each), default=None)
+    return {path: size for path, size in sizes.items() if nearest in path.parents}
 
 
 def readme(paths: Iterable[PurePosixPath]) -> PurePosixPath | None:

@@ -8,6 +8,7 @@ Two kinds of questions are answered from elsewhere: for the uses of a name, and 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
+from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -15,7 +16,7 @@ from coding_assistant.domain import Chunk, Hit, SearchMode
 from coding_assistant.index.excerpts import narrowed, to_be_cut
 from coding_assistant.index.locations import named_locations
 from coding_assistant.index.matching import ColumnWeights
-from coding_assistant.index.overview import asks_for_overview, landmark, main_parts, readme_opening
+from coding_assistant.index.overview import landmark, main_parts, overview_asked, readme_opening
 from coding_assistant.index.ranking import (
     FILE_WEIGHTS,
     SOURCE_WEIGHTS,
@@ -113,7 +114,8 @@ class Searcher:
             return []
         if asked := uses_asked(query):
             return self._uses(asked)
-        return self._overview() if asks_for_overview(query) else []
+        wanted = overview_asked(query)
+        return self._overview(wanted.folder) if wanted else []
 
     def _file_asked_for(self, query: str, named: _Named) -> list[Hit]:
         """Return the chunks of a file, in the order of its lines, if its path is all that is asked for."""
@@ -133,9 +135,9 @@ class Searcher:
         ranked = self._ranked(f"`{asked.name}`", SearchMode.TEXT, SOURCE_WEIGHTS, {})
         return uses(asked, self._hits(ranked, limit=len(ranked)))
 
-    def _overview(self) -> list[Hit]:
-        """Return the README's opening, then what is to be known of each of the main files."""
-        parts = main_parts(self._index)
+    def _overview(self, folder: PurePosixPath | None) -> list[Hit]:
+        """Return the README's opening, then what is to be known of each of the main files there."""
+        parts = main_parts(self._index, folder)
         found = readme_opening(parts.readme) if parts.readme else []
         found += [chunk for chunks in parts.files.values() if (chunk := landmark(chunks))]
         return [Hit(chunk, 1 / rank, {"overview": 1 / rank}) for rank, chunk in enumerate(found, start=1)]

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Self
 
 from coding_assistant.domain import Chunk, ChunkKind, ContextLine, FileStamp, SourceFile
-from coding_assistant.index import known_files, lookup, matching
+from coding_assistant.index import known_files, lookup, matching, presence
 from coding_assistant.index.derived_file import DerivedFile
 from coding_assistant.index.known_files import Counts, FileProblem, Part, PassedOver
 from coding_assistant.index.locations import NamedLocation
@@ -240,6 +240,16 @@ class ProjectIndex:
             ids = lookup.ids_of_files(connection, paths)
             chunks = _chunks(connection, [chunk_id for each in ids.values() for chunk_id in each])
         return {path: [chunks[chunk_id] for chunk_id in each] for path, each in ids.items()}
+
+    def absent_words(self, words: Iterable[str]) -> frozenset[str]:
+        """Return the words that stand nowhere in the project, in whatever form, alone or in a name."""
+        with self._database.reading() as connection:
+            return presence.absent_words(connection, words)
+
+    def absent_names(self, names: Iterable[str]) -> frozenset[str]:
+        """Return the names that stand nowhere in the project as they are written."""
+        with self._database.reading() as connection:
+            return presence.absent_names(connection, names)
 
     def sizes(self) -> dict[PurePosixPath, int]:
         """Return the bytes of every file whose language is known, and of a README that is plain text."""

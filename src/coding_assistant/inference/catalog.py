@@ -4,8 +4,9 @@ The facts are data: ``catalog.toml`` beside this module, and a file of the user'
 Any other GGUF file can be named by its path. Nothing is fetched or loaded here.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Final
@@ -30,9 +31,17 @@ from coding_assistant.inference.catalog_file import (
     spec_of_table,
 )
 from coding_assistant.inference.found_models import FoundModel, FoundModels, is_found_name
-from coding_assistant.inference.gguf import GgufHeader, first_part, model_stem, read_header
+from coding_assistant.inference.gguf import (
+    GgufHeader,
+    Glimpse,
+    first_part,
+    glimpse,
+    model_stem,
+    read_header,
+)
 from coding_assistant.inference.memory import available_bytes, size_in_words
-from coding_assistant.inference.model_kinds import AUTO_FORMAT, require_answers
+from coding_assistant.inference.model_kinds import AUTO_FORMAT, ModelKind, require_answers
+from coding_assistant.project.near_paths import near_file
 
 DEFAULT_MODEL: Final = "phi3-mini"
 STARTER_MODEL: Final = "qwen2.5-coder-1.5b"
@@ -45,6 +54,12 @@ _SMALLEST_UNASKED_BYTES: Final = 250_000_000
 
 _LARGEST_UNASKED_BYTES: Final = 8_000_000_000
 """A larger one writes fewer than five tokens a second from memory of 40 GB/s: it must be chosen by name."""
+
+MOST_GLIMPSES: Final = 300
+"""Of so many files the beginning is read for the list, a millisecond each."""
+
+_ROUNDING: Final = 0.01
+"""The catalog may give a download's size in round numbers."""
 
 _MOST_TRIED: Final = 8  # headers, some 0.1 s each
 
@@ -189,7 +204,6 @@ class Catalog:
             for place in places:
                 if place.is_file():
                     return _one_spelling(place)
-            siblings = [file.name for place in places for file in place.parent.glob("*.gguf")]
         except OSError as error:  # a folder that is not ours, a name that is longer than a file's may be
             raise ModelUnknown(
                 f"{given.absolute()} cannot be read: {error.strerror}.",
@@ -197,7 +211,7 @@ class Catalog:
             ) from error
         raise ModelMissing(
             f"There is no file {given.absolute()}.",
-            hint=f"{did_you_mean(given.name, siblings)}Give the path of a .gguf file, or a model's name.",
+            hint=f"{_meant(places)}Give the path of a .gguf file, or a model's name.",
         )
 
     def header_of(self, spec: ModelSpec) -> GgufHeader:
@@ -206,10 +220,68 @@ class Catalog:
         try:
             return read_header(file)
         except ModelBroken as error:
-            if not spec.origins or self.found.at(file):
-                raise
-            hint = f"Delete {file}, then run `coding-assistant models pull {spec.name}`."
-            raise ModelBroken(error.message, hint=hint) from error
+            raise ModelBroken(error.message, hint=self.replacement_of(spec, file) or error.hint) from error
+
+    def replacement_of(self, spec: ModelSpec, file: Path) -> str:
+        """Return how the model's file is replaced if it is broken; empty where it cannot be downloaded."""
+        if not spec.origins or self.found.at(file):
+            return ""
+        pull = f"`coding-assistant models pull {spec.name}`"
+        if self.is_download(spec, file):
+            return f"{pull} gets it again and replaces it."
+        return f"Delete {file}, then run {pull}."
+
+    def is_download(self, spec: ModelSpec, file: Path) -> bool:
+        """Return whether the model's file has the place and the name of its download."""
+        return bool(spec.origins) and file == self.models_folder / download_name(spec)
+
+    def damage_of(self, spec: ModelSpec) -> ModelBroken | None:
+        """Return what is wrong with the file of a model's weights; None if it seems whole, or is not here.
+
+        A header takes 0.1 s to read, for a list of many models too long: of a file that has the catalog's
+        size only the beginning is looked at.
+        """
+        file = self.file_of(spec)
+        if file is None:
+            return None
+        try:
+            if has_size_of(spec, file.stat().st_size):
+                glimpse(file)
+            else:
+                self.header_of(spec)
+        except ModelBroken as error:
+            return error
+        except (CodingAssistantError, OSError):  # what else is wrong with it is said when it is used
+            return None
+        return None
+
+    def glimpses(self) -> Iterator[tuple[FoundModel, Glimpse | None]]:
+        """Yield what other programs have, with the first keys of the files; None for a broken file."""
+        for number, model in enumerate(self.found.models):
+            seen = None
+            if number < MOST_GLIMPSES:
+                with suppress(CodingAssistantError):
+                    seen = glimpse(model.path)
+            yield model, seen
+
+    def found_specs(self) -> list[ModelSpec]:
+        """Return the models of other programs that can answer, as far as their files' first keys tell."""
+        return [
+            _spec(
+                model.path,
+                name=model.name,
+                title=model.name,
+                context_tokens=seen.context_length or _PATH_CONTEXT_TOKENS,
+                size_bytes=model.size_bytes,
+            )
+            for model, seen in self.glimpses()
+            if seen is not None and seen.kind is ModelKind.CHAT
+        ]
+
+
+def has_size_of(spec: ModelSpec, size_bytes: int) -> bool:
+    """Return whether a file is as large as the catalog says, which may be in round numbers."""
+    return spec.size_bytes is not None and abs(size_bytes - spec.size_bytes) <= _ROUNDING * spec.size_bytes
 
 
 def own_place(spec: ModelSpec, models_folder: Path) -> Path:
@@ -242,6 +314,14 @@ def _one_spelling(file: Path) -> Path:
     return real if real.name == file.name else file.parent.resolve() / file.name
 
 
+def _meant(places: Sequence[Path]) -> str:
+    """Return a sentence that suggests a file of nearly the same path, with a blank after it, or nothing."""
+    for place in places:
+        if near := near_file(place, suffix=".gguf"):
+            return f"Did you mean {near}? "
+    return ""
+
+
 def _file_names(spec: ModelSpec) -> tuple[str, str]:
     return PurePath(spec.filename).name, download_name(spec)
 
@@ -265,20 +345,33 @@ def spec_of_file(file: Path, *, name: str, prompt_format: str = AUTO_FORMAT) -> 
             f"{file.name} has a context of {context_tokens:,} tokens: no room for a question and an answer.",
             hint=f"Choose a model with {LEAST_CONTEXT_TOKENS:,} tokens or more.",
         )
+    spec = _spec(
+        file,
+        name=name,
+        title=header.name or name,
+        context_tokens=context_tokens,
+        size_bytes=header.file_bytes,
+    )
+    return replace(spec, prompt_format=prompt_format)
+
+
+def _spec(file: Path, *, name: str, title: str, context_tokens: int, size_bytes: int) -> ModelSpec:
+    """Return the settings of a model that no catalog has, with no more context than for a path."""
+    context_length = min(context_tokens, _PATH_CONTEXT_TOKENS)
     return ModelSpec(
         name=name,
         filename=file.name,
-        context_length=context_tokens,
-        max_tokens=min(DEFAULT_MAX_TOKENS, context_tokens // 2),
+        context_length=context_length,
+        max_tokens=min(DEFAULT_MAX_TOKENS, context_length // 2),
         temperature=DEFAULT_TEMPERATURE,
         top_p=DEFAULT_TOP_P,
         n_threads=None,
         n_gpu_layers=0,
         system_prompt="",
         stop_tokens=(),
-        prompt_format=prompt_format,
-        title=header.name or name,
-        size_bytes=header.file_bytes,
+        prompt_format=AUTO_FORMAT,
+        title=title,
+        size_bytes=size_bytes,
         path=file,
     )
 

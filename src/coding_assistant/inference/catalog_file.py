@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from coding_assistant.domain import HubFile, ModelSpec, WheelParts
 from coding_assistant.errors import InvalidSetting
 from coding_assistant.inference.gpu import LayersSetting
+from coding_assistant.inference.value_faults import requirement
 
 DEFAULT_MAX_TOKENS: Final = 1_024
 DEFAULT_TEMPERATURE: Final = 0.2  # an answer about code should be the likeliest one, without repeating itself
@@ -170,13 +171,28 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     return f"Did you mean {close[0]}? " if close else ""
 
 
+class InvalidField(InvalidSetting):
+    """A key of a model's table is wrong: ``field``, empty where several are, for the ``complaint``."""
+
+    def __init__(self, message: str, *, hint: str, field: str, complaint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.field = field
+        self.complaint = complaint
+
+
 def _invalid(error: ValidationError, *, file: str, place: tuple[str, ...]) -> InvalidSetting:
     """Say of the first fault which key of which file it is; the rest would only follow from it."""
-    fault = error.errors(include_url=False)[0]
+    faults = error.errors(include_url=False)
+    fault = faults[0]
     *parents, last = (*place, *(str(step) for step in fault["loc"]))
     key = ".".join([*parents, last])
     if fault["type"] == "extra_forbidden":
         hint = f"{did_you_mean(last, _KEYS)}A model has the keys {', '.join(_ModelTable.model_fields)}."
         return InvalidSetting(f"{file}: the key {key} is unknown.", hint=hint)
-    complaint = fault["msg"].removeprefix("Value error, ")
-    return InvalidSetting(f"{file}: {key}: {complaint}.", hint="Correct that line.")
+    complaint = requirement([each for each in faults if each["loc"][:1] == fault["loc"][:1]])
+    return InvalidField(
+        f"{file}: {key}: {complaint}.",
+        hint="Correct that line.",
+        field=str(fault["loc"][0]) if fault["loc"] else "",
+        complaint=complaint,
+    )

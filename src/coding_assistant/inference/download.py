@@ -72,16 +72,19 @@ DownloadEvent: TypeAlias = (
 
 
 def download(
-    spec: ModelSpec, *, folder: Path, hub_endpoint: str | None = None
+    spec: ModelSpec, *, folder: Path, hub_endpoint: str | None = None, replaces: bool = False
 ) -> Generator[DownloadEvent, None, None]:
     """Fetch the weights of a model into ``folder``, unless they or the user's own file are there.
+
+    With ``replaces`` they are fetched anyway, and take the place of an earlier download once they are whole.
 
     Closing the generator stops the download; the next call goes on from there. Raises ``DownloadFailed``
     with the reason of each origin (``ChecksumMismatch`` when bytes came that are not the catalog's), and
     ``DiskFull`` or ``StorageFailed``.
     """
     place = folder / download_name(spec)
-    if present := weights_of(spec, folder):  # asked before the lock, for the folder may be read-only
+    # Asked before the lock, for the folder may be read-only.
+    if not replaces and (present := weights_of(spec, folder)):
         yield DownloadFinished(present)
         return
     with disk_errors(folder, once_there_is_room="start the download again"):
@@ -90,7 +93,7 @@ def download(
         lock = FileLock(folder / f".{place.name}.lock", thread_local=False)
         yield from _acquire(lock, place)
         try:
-            if not weights_of(spec, folder):
+            if replaces or not weights_of(spec, folder):
                 yield from _fetch_verified(spec, place, hub_endpoint=hub_endpoint)
             yield DownloadFinished(weights_of(spec, folder) or place)
         finally:

@@ -6,9 +6,11 @@ prompt, so that a model reads what it was trained on. Knows nothing of processes
 """
 
 import re
+from array import array
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from sys import getsizeof
 from typing import Final, Protocol
 
 from coding_assistant.domain import Message
@@ -39,8 +41,10 @@ _SPACES: Final = " \t\n\v\f\r"
 # space before a text that stands alone.
 _LETTER: Final = "a"
 
-# Some 10 MB of integers, for ten conversations that fill 30,000 tokens of context each.
-_REMEMBERED_TOKENS: Final = 300_000
+# For ten conversations that fill 30,000 tokens of context each: four bytes a token, as many of text, and what
+# every entry takes beside them.
+_REMEMBERED_BYTES: Final = 4 * 2**20
+_ENTRY_BYTES: Final = 200
 
 
 class Tokenizer(Protocol):
@@ -134,8 +138,8 @@ class PromptEncoder:
         self._tokenizer = tokenizer
         self._format = prompt_format
         self._traits = traits
-        self._remembered: OrderedDict[str, tuple[int, ...]] = OrderedDict()
-        self._remembered_tokens = 0
+        self._remembered: OrderedDict[str, array[int]] = OrderedDict()
+        self._remembered_bytes = 0
 
     @property
     def format_name(self) -> str:
@@ -158,12 +162,12 @@ class PromptEncoder:
         """
         if not text:
             return ()
-        tokens = self._remembered.get(text)
-        if tokens is None:
-            tokens = await self._tokenize_as_text(text)
-            self._remember(text, tokens)
-        else:
+        remembered = self._remembered.get(text)
+        if remembered is not None:
             self._remembered.move_to_end(text)
+            return tuple(remembered)
+        tokens = await self._tokenize_as_text(text)
+        self._remember(text, array("i", tokens))
         return tokens
 
     async def encode(self, messages: Sequence[Message]) -> tuple[int, ...]:
@@ -228,9 +232,14 @@ class PromptEncoder:
             return whole[len(head) :]
         return await self.tokenize(text)
 
-    def _remember(self, text: str, tokens: tuple[int, ...]) -> None:
+    def _remember(self, text: str, tokens: "array[int]") -> None:
+        if text in self._remembered:  # two asked for it at the same time
+            return
         self._remembered[text] = tokens
-        self._remembered_tokens += len(tokens)
-        while self._remembered_tokens > _REMEMBERED_TOKENS:
-            _, forgotten = self._remembered.popitem(last=False)
-            self._remembered_tokens -= len(forgotten)
+        self._remembered_bytes += _entry_bytes(text, tokens)
+        while self._remembered_bytes > _REMEMBERED_BYTES:
+            self._remembered_bytes -= _entry_bytes(*self._remembered.popitem(last=False))
+
+
+def _entry_bytes(text: str, tokens: "array[int]") -> int:
+    return _ENTRY_BYTES + getsizeof(text) + getsizeof(tokens)

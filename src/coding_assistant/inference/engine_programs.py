@@ -76,11 +76,15 @@ class EngineProgram:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The program to use, why, and a warning where another one was wanted and cannot be used."""
+    """The program to use, why, and a warning where another one was wanted and cannot be used.
+
+    ``advice`` is what to do about the warning.
+    """
 
     program: EngineProgram
     reason: str
     warning: str = ""
+    advice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +99,26 @@ class ProgramSearch:
         """Choose, asking only programs that come into question; blocking."""
         return choose_program(self._candidates(), self.wanted)
 
+    def stand_in_for(self, failed: EngineProgram) -> EngineProgram:
+        """Return what runs a model in place of a program that could not load it; blocking."""
+        native = self._native() if failed.kind != NATIVE else None
+        return _stand_in([native] if native else [])
+
     def _candidates(self) -> list[EngineProgram]:
         """Return what may be chosen. The bundled one is not asked: that takes half a second."""
         found: EngineProgram | None = None
-        if self.wanted in (AUTO, NATIVE) and self.engines_folder is not None:
-            found = _native(self.engines_folder)
-        elif self.wanted == PATH:
+        if self.wanted == PATH:
             found = _on_path(self.search_path)
         elif self.wanted not in WORDS:
             found = _named(self.wanted)
-        return [_asked(found), BUNDLED_PROGRAM] if found else [BUNDLED_PROGRAM]
+        candidates = [_asked(found)] if found else []
+        if self.wanted != BUNDLED and not any(each for each in candidates if not each.fault):
+            candidates += filter(None, [self._native()])
+        return [*candidates, BUNDLED_PROGRAM]
+
+    def _native(self) -> EngineProgram | None:
+        found = _native(self.engines_folder) if self.engines_folder is not None else None
+        return _asked(found) if found else None
 
 
 BUNDLED_PROGRAM: Final = EngineProgram(
@@ -130,18 +144,21 @@ def find_programs(engines_folder: Path, named: str, search_path: str) -> list[En
 def choose_program(programs: Sequence[EngineProgram], wanted: str) -> Choice:
     """Choose among what was found; ``wanted`` is one of ``WORDS`` or the path of a program.
 
-    The bundled one stands in for any that cannot be used, with a warning.
+    For any that cannot be used the native one stands in, otherwise the bundled one, with a warning.
     """
-    bundled = next((each for each in programs if each.kind == BUNDLED), BUNDLED_PROGRAM)
     if wanted == BUNDLED:
-        return Choice(bundled, "the setting llama_server says so")
+        return Choice(_bundled(programs), "the setting llama_server says so")
     kind = {AUTO: NATIVE, NATIVE: NATIVE, PATH: PATH}.get(wanted, NAMED)
     program = next((each for each in programs if each.kind == kind), None)
+    stand_in = _stand_in(programs)
     if program is None:
-        return _without(kind, bundled, is_wanted=wanted != AUTO)
+        return _without(kind, stand_in, is_wanted=wanted != AUTO)
     if program.fault:
-        warning = f"{_capitalised(program.title)} is not used: {program.fault} The bundled one runs instead."
-        return Choice(bundled, f"{program.title} does not work", warning)
+        warning = (
+            f"{_capitalised(program.title)} is not used: {program.fault}"
+            f" {_capitalised(stand_in.title)} runs instead."
+        )
+        return Choice(stand_in, f"{program.title} does not work", warning, _ADVICE[kind])
     reasons = {NATIVE: "it was built for this processor", PATH: "the setting llama_server asks for it"}
     return Choice(program, reasons.get(kind, "the setting llama_server names it"))
 
@@ -303,14 +320,37 @@ def _run(command: Sequence[str], *, folder: Path) -> _Answer:
     return _Answer(output, f"It ends with exit code {ended.returncode}.")
 
 
-def _without(kind: str, bundled: EngineProgram, *, is_wanted: bool) -> Choice:
-    """Choose the bundled program where there is none of the kind that was looked for."""
+def _bundled(programs: Sequence[EngineProgram]) -> EngineProgram:
+    return next((each for each in programs if each.kind == BUNDLED), BUNDLED_PROGRAM)
+
+
+def _stand_in(programs: Sequence[EngineProgram]) -> EngineProgram:
+    """Return what runs models in place of a program that does not: the native one if it works."""
+    native = next((each for each in programs if each.kind == NATIVE and not each.fault), None)
+    return native or _bundled(programs)
+
+
+def _without(kind: str, stand_in: EngineProgram, *, is_wanted: bool) -> Choice:
+    """Choose the program that stands in where there is none of the kind that was looked for."""
     if kind == PATH:
         reason = f"there is no {SERVER} on the search path"
     else:
         reason = "nothing was built here; `coding-assistant engine build` does it"
-    warning = f"The setting llama_server asks for {kind}, but {reason}. The bundled engine runs instead."
-    return Choice(bundled, reason, warning if is_wanted else "")
+    if not is_wanted:
+        return Choice(stand_in, reason)
+    title = _capitalised(stand_in.title)
+    warning = f"The setting llama_server asks for {kind}, but {reason}. {title} runs instead."
+    return Choice(stand_in, reason, warning, _ADVICE[kind])
+
+
+_WITHOUT: Final = 'or go on without it and without this warning: llama_server = "bundled".'
+_ADVICE: Final = {
+    NATIVE: f"Build it (`coding-assistant engine build --clean`), {_WITHOUT}",
+    PATH: f"Put a llama-server that works on the search path, {_WITHOUT}",
+    NAMED: 'Correct the path in the setting llama_server, or set it to "auto": the engine that was built'
+    " here, if there is one, otherwise the bundled one.",
+}
+"""By the kind of program that was wanted."""
 
 
 def _capitalised(sentence: str) -> str:

@@ -32,6 +32,7 @@ from coding_assistant.errors import (
     EngineDied,
     EngineUnavailable,
     InvalidRequest,
+    ModelBroken,
 )
 from coding_assistant.inference import gguf, memory
 from coding_assistant.inference.control_groups import processor_quota
@@ -68,7 +69,7 @@ class EngineOptions:
     memory is short. ``threads`` None: one a physical core.
     ``patience_seconds`` is how long the engine may make no progress on anything before it counts as hung.
     ``snapshot_folder`` is where slots are saved to; without one none is. ``programs`` says what runs the
-    model and ``gpu`` what of it is on a GPU.
+    model and ``gpu`` what of it is on a GPU. ``replacement`` is what to do about a broken file, in words.
     """
 
     slots: int
@@ -81,6 +82,7 @@ class EngineOptions:
     log_file: Path | None = None
     patience_seconds: float = PATIENCE_SECONDS
     snapshot_folder: Path | None = None
+    replacement: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +265,9 @@ class LlamaEngine:
                 except EngineDied as death:
                     self._deaths.add(death)
                     raise
+                except ModelBroken as broken:
+                    hint = self._options.replacement or broken.hint
+                    raise ModelBroken(broken.message, hint=hint) from broken
             return self._loaded
 
     async def _reason_lost(self, loaded: _Loaded) -> CodingAssistantError:

@@ -18,9 +18,10 @@ from coding_assistant.inference.control_groups import memory_left
 from coding_assistant.inference.gguf import GgufHeader
 
 # Measured by bench/engine_bench/memory.py on llama.cpp's server in the xllamacpp wheel, batches of 128. The
-# plan is 1.02 of what was seen for SmolLM2 135M and Qwen2.5-Coder 0.5B and 1.5B, and for 8,192 tokens 0.99
-# for the shape of Phi-3 Mini, 1.00 for that of Llama 3.1 8B. Logits of a whole batch are reserved as well,
-# but only those of the last token are ever written, so that they do not become resident.
+# plan is 1.05 of what was seen for SmolLM2 135M and 1.04 for Qwen2.5-Coder 0.5B. With flash attention, and
+# without the scores, it was 0.99 for the shape of Phi-3 Mini and 1.00 for that of Llama 3.1 8B. Logits of a
+# whole batch are reserved as well, but only those of the last token are ever written: they do not become
+# resident.
 _PROCESS_BYTES: Final = 28 * 1024 * 1024
 _VOCABULARY_BYTES_PER_TOKEN: Final = 420
 _ACTIVATION_BYTES_PER_EMBEDDING_VALUE: Final = 64

@@ -34,6 +34,9 @@ from coding_assistant.inference.server_protocol import (
 _TELLS_ITS_ADDRESS: Final = 3
 _TELLS_OF_LAYERS: Final = 4
 
+# Without a word on its input, which is a pipe, it waits for the end of that, and ends itself with all others.
+_GROUP_LEADER: Final = ("/bin/sh", "-c", "read -r _; kill -s KILL 0")
+
 _HOST: Final = "127.0.0.1"
 _PORT_IS_TAKEN: Final = b"couldn't bind HTTP server socket"
 _PORTS_TRIED: Final = 3
@@ -107,7 +110,8 @@ class _Server:
         self.url = f"http://{_HOST}:{self._port}"
         self.found_port_taken = False
         self._listens: SimpleQueue[bool] = SimpleQueue()
-        self._process = _started(settings, self._port)
+        self._group = _Group()
+        self._process = _started(settings, self._port, self._group.id)
         self._log = threading.Thread(target=self._pass_log_on, args=(_required(self._process.stdout),))
         self._log.start()
 
@@ -129,14 +133,13 @@ class _Server:
     def ended(self) -> int:
         """Wait for the end of the binary and of all that it has started; return its exit code."""
         exit_code = self._process.wait()
-        self.kill()
+        self._group.end()
         self._log.join()
         return exit_code
 
     def kill(self) -> None:
         """End the binary, and where it is a wrapper script what that has started."""
-        with suppress(ProcessLookupError, PermissionError):  # macOS refuses where only zombies are left
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._group.kill()
 
     def _pass_log_on(self, lines: IO[bytes]) -> None:
         # The model's file has a say in this log, but cannot know the port: only the server can have named it.
@@ -171,6 +174,45 @@ class _Server:
             connection.close()
 
 
+class _Group:
+    """The binary, or a wrapper script and what that has started: all end with the guardian, however it ends.
+
+    The kernel tells a process's own children of its end, and not theirs. So a shell leads the group, and
+    waits for the end of a pipe that this process alone holds open: that comes also when it is killed.
+    """
+
+    def __init__(self) -> None:
+        waiting, self._held_open = os.pipe()
+        try:
+            self._leader = subprocess.Popen(  # noqa: S603  -- a constant
+                _GROUP_LEADER,
+                stdin=waiting,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                process_group=0,
+            )
+        finally:
+            os.close(waiting)
+
+    @property
+    def id(self) -> int:
+        """The group's number, which nobody else gets while its leader is not waited for."""
+        return self._leader.pid
+
+    def kill(self) -> None:
+        """End every process of the group."""
+        if self._leader.returncode is not None:  # all have ended, and others may have the number by now
+            return
+        with suppress(ProcessLookupError, PermissionError):  # macOS refuses where only zombies are left
+            os.killpg(self.id, signal.SIGKILL)
+
+    def end(self) -> None:
+        """End every process of the group, and clear its leader away."""
+        self.kill()
+        self._leader.wait()
+        os.close(self._held_open)
+
+
 def _free_port() -> int:
     """Return a port that is free at this moment; somebody else may take it before the server does."""
     with socket.socket() as probe:
@@ -179,7 +221,7 @@ def _free_port() -> int:
     return port
 
 
-def _started(settings: ServerSettings, port: int) -> subprocess.Popen[bytes]:
+def _started(settings: ServerSettings, port: int, group: int) -> subprocess.Popen[bytes]:
     # In neither the arguments nor the environment, which others can read, nor on the disk.
     key, key_end = os.pipe()
     os.write(key_end, settings.api_key.encode() + b"\n")
@@ -195,7 +237,7 @@ def _started(settings: ServerSettings, port: int) -> subprocess.Popen[bytes]:
             # llama.cpp loads backends from its working directory, which is often a repository.
             cwd=file.parent,
             # It would take Ctrl-C for its end, whatever is ignored here; and it ends with all that it starts.
-            process_group=0,
+            process_group=group,
             preexec_fn=engine_child.end_with_parent,  # noqa: PLW1509  -- a system call, made ready before
         )
     except OSError as error:

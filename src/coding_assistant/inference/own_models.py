@@ -23,7 +23,7 @@ _HEADER: Final = re.compile(r"^\s*\[")
 def add_entry(file: Path, name: str, fields: Mapping[str, Field]) -> None:
     """Append a model to the file, which is made if need be.
 
-    Raises ``InvalidSetting`` for a name or a field that cannot be, naming it, and ``StorageFailed``.
+    Raises ``InvalidSetting`` for a name that cannot be, ``InvalidField`` for a field, and ``StorageFailed``.
     """
     require_name(name)
     spec_of_table(name, fields, file=str(file))

@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from subprocess import PIPE
 from typing import Final, Self, TextIO, TypeVar
@@ -70,6 +71,7 @@ _GRAVITY: Final = re.compile(r"(?:\d+\.\d\d\.\d{3}\.\d{3} )?(?P<level>[EWID]) ")
 _DYING: Final = re.compile(r"assert|abort|terminat|error|exception|fail|cannot|unable", re.IGNORECASE)
 # Long enough for a line that is written already.
 _OFFLOAD_SECONDS: Final = 0.5
+_OWNER_ONLY: Final = 0o600
 _LIBRARY_PACKAGES: Final = {"libgomp.so.1": "libgomp1", "libstdc++.so.6": "libstdc++6"}
 
 
@@ -91,7 +93,7 @@ class EngineLog:
         self._is_chatter = False
         target = file or Path(os.devnull)
         try:
-            opened = target.open("a", encoding="utf-8")
+            opened = _opened_for_owner(target)
         except OSError as error:
             raise DataDirectoryUnusable(
                 f"The engine's log {target} cannot be written: {error.strerror}."
@@ -132,6 +134,16 @@ class EngineLog:
                         file.truncate(0)
                     file.write(line)
                     file.flush()
+
+
+def _opened_for_owner(file: Path) -> TextIO:
+    """Open a log to be appended to, which nobody else may read: it may quote what the model was told."""
+    opener = partial(os.open, mode=_OWNER_ONLY)
+    opened = open(file, "a", encoding="utf-8", opener=opener)  # noqa: SIM115  -- it stays open
+    if file.is_file():  # made by an older version, it may be open to others
+        with suppress(OSError):
+            file.chmod(_OWNER_ONLY)
+    return opened
 
 
 class ServerProcess:

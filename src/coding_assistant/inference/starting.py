@@ -1,6 +1,7 @@
 """From a model's file to a process that has loaded it: by which program, and what of it on a GPU.
 
-A program that fails before it has loaded the model is replaced by the bundled one, and the user is told.
+A program that fails before it has loaded the model is replaced by the native or the bundled one, and the user
+is told.
 Knows nothing of what is asked of the model then.
 """
 
@@ -22,7 +23,6 @@ from coding_assistant.errors import (
 )
 from coding_assistant.inference import gpu, memory
 from coding_assistant.inference.engine_programs import (
-    BUNDLED_PROGRAM,
     Choice,
     EngineProgram,
     ProgramSearch,
@@ -102,7 +102,8 @@ class ModelStarter:
         except (SystemLacks, EngineDied, InvalidModel, ModelBroken) as failure:
             if choice.program.file is None:
                 raise
-            self._choice, self._most_layers = _fallen_back(choice.program, failure), None
+            stand_in = await to_thread.run_sync(self._programs.stand_in_for, choice.program)
+            self._choice, self._most_layers = _fallen_back(choice, stand_in, failure), None
             return await self.start(header, plan, settings)
         offload = await self._offload(process, header, placement)
         told = gpu.offload_notice(self._gpu.layers, offload, placement.devices, program=choice.program.title)
@@ -162,10 +163,11 @@ def _place(
     return _Placement(replace(settings, gpu_layers=layers, main_gpu=main_gpu), devices)
 
 
-def _fallen_back(program: EngineProgram, failure: CodingAssistantError) -> Choice:
-    reason = f"{program.title} failed"
+def _fallen_back(failed: Choice, stand_in: EngineProgram, failure: CodingAssistantError) -> Choice:
+    """Return the next choice; what was said of the failed one goes before, for it may stand in itself."""
+    title = failed.program.title
     warning = (
-        f"{program.title[:1].upper()}{program.title[1:]} could not load the model: {failure.message}"
-        " The bundled engine runs it instead; the engine's log says more."
+        f"{title[:1].upper()}{title[1:]} could not load the model: {failure.message}"
+        f" {stand_in.title[:1].upper()}{stand_in.title[1:]} runs it instead; the engine's log says more."
     )
-    return Choice(BUNDLED_PROGRAM, reason, warning)
+    return Choice(stand_in, f"{title} failed", f"{failed.warning} {warning}".strip())

@@ -20,6 +20,7 @@ from coding_assistant.errors import InvalidProject
 from coding_assistant.project import content, secrets
 from coding_assistant.project.ignore import IGNORE_FILE_NAMES, IgnoreRules, is_ignored, parse_rules
 from coding_assistant.project.languages import language_named, language_of, language_of_shebang
+from coding_assistant.project.near_paths import near_folder
 from coding_assistant.project.notebooks import NOTEBOOK_SUFFIX, read_notebook
 
 # Folders that never hold a project's own source; a tool made each and says so by its name. Not ``target``,
@@ -53,6 +54,8 @@ def open_root(path: Path) -> Path:
             return root
     except (FileNotFoundError, RuntimeError):  # RuntimeError: a loop of links, or an unknown ~user
         message, hint = f"The folder {path} does not exist.", "Check the spelling, or name another folder."
+        if near := near_folder(path.absolute()):
+            hint = f"Did you mean {near}?"
     except NotADirectoryError:
         message, hint = f"{path} is a file, not a folder.", "Name the folder that holds the project."
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path

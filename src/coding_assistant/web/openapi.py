@@ -72,7 +72,7 @@ IMPORTED: dict[str, object] = {
 
 REFUSALS: Responses = {
     403: _problem("A page of another origin asks."),
-    413: _problem("The body is larger than 1 MiB (of an import: 32 MiB)."),
+    413: _problem("The body is larger than 1 MiB (of an import: 32 MiB), or the attachments are too long."),
     415: _problem("The body is not announced as JSON."),
     421: _problem("The Host header names another server."),
     422: _problem("A field or a text is not as it should be."),

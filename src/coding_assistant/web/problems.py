@@ -26,6 +26,7 @@ STATUSES: Mapping[type[errors.CodingAssistantError], HTTPStatus] = {
     errors.CodingAssistantError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.AttachmentTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.NotReady: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Busy: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coding_assistant.domain import FoundFile
@@ -99,7 +99,7 @@ def make_tree(root: Path, paths: set[str], ignore_files: Mapping[str, str]) -> N
             file.write_text(text)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(paths=st.sets(PATHS, min_size=1, max_size=12), ignore_files=IGNORE_FILES)
 def test_we_see_the_files_that_git_sees(
     repository: Path, paths: set[str], ignore_files: dict[str, str]

@@ -22,11 +22,6 @@ pytestmark = pytest.mark.anyio
 UNUSED_SECONDS = 1_800.0
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @dataclass
 class House:
     """Residents, and the clock that they go by."""

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from coding_assistant.chat.citations import (
     check,
-    cited_sources,
+    cite,
     mark_unknown,
     narrow,
     resolve,
@@ -31,6 +31,11 @@ RUN = source(
 OTHER = source(2, "def load_config(path):\n    return path", path="config.py", symbol="load_config")
 
 
+def cited(answer: str, *sources: Source, question: str = "") -> list[tuple[int, bool]]:
+    """Return the numbers that an answer cites, each with whether that was inferred."""
+    return [(each.source.number, each.is_inferred) for each in cite(answer, sources, question=question)]
+
+
 @pytest.mark.parametrize(
     ("answer", "numbers"),
     [
@@ -46,42 +51,87 @@ def test_numbers_are_read_from_prose_alone(answer: str, numbers: tuple[int, ...]
     assert written_numbers(answer) == numbers
 
 
-def test_a_source_is_cited_by_its_number_or_by_what_only_it_defines() -> None:
-    assert cited_sources("Decided at start [2].", [RUN, OTHER]) == (OTHER,)
-    assert cited_sources("It is `run_simple` that starts it.", [RUN, OTHER]) == (RUN,)
-    assert cited_sources("run_simple calls load_config", [RUN, OTHER]) == (RUN, OTHER)
+def test_what_is_written_is_cited_and_what_is_inferred_says_so() -> None:
+    assert cited("Decided at start [2].", RUN, OTHER) == [(2, False)]
+    assert cited("It is `run_simple` that starts it.", RUN, OTHER) == [(1, True)]
+    assert cited("run_simple calls load_config [2].", RUN, OTHER) == [(2, False)]
+    assert cited("It starts [1]. Then `load_config` reads.", RUN, OTHER) == [(1, False), (2, True)]
 
 
-def test_a_source_is_cited_by_its_files_name() -> None:
-    assert cited_sources("It is set in config.py.", [RUN, OTHER]) == (OTHER,)
-    assert cited_sources("See src/app.py", [RUN, OTHER]) == (RUN,)
+def test_a_name_that_a_source_only_uses_gives_nothing_away() -> None:
+    use = source(3, "def main():\n    load_config(here)", path="main.py", symbol="main")
+
+    assert cited("`load_config` reads it for `run_simple`.", use, OTHER, RUN) == [(1, True), (2, True)]
 
 
-def test_a_number_of_three_digits_is_evidence() -> None:
+def test_of_the_parts_of_a_definition_the_one_is_cited_that_bears_the_sentence_out() -> None:
+    begins = source(3, "def read(path):\n    check(path)", path="io.py", symbol="read")
+    ends = source(4, "    raise Unreadable(path)", path="io.py", start=30, symbol="read")
+
+    assert cited("`read` raises `Unreadable`.", begins, ends) == [(4, True)]
+
+
+def test_names_of_the_question_give_nothing_away_unless_nothing_else_does() -> None:
+    asked = "What does run_simple read?"
+
+    assert cited("`run_simple` uses `load_config`.", RUN, OTHER, question=asked) == [(2, True)]
+    assert cited("`run_simple` does it.", RUN, OTHER, question=asked) == [(1, True)]
+
+
+def test_two_rare_names_that_stand_together_give_their_source_away() -> None:
     stati = source(
-        3, "REDIRECT_STATI = (\n    codes.moved,  # 301\n    codes.found,  # 302\n)", path="models.py"
+        3, "REDIRECT = (\n    codes.moved,  # 301\n    codes.found,  # 302\n)", path="models.py", symbol="x"
     )
 
-    assert cited_sources("Those are 301 and 302.", [RUN, OTHER, stati]) == (stati,)
+    assert cited("Those are 301 and 302.", RUN, OTHER, stati) == [(3, True)]
+    assert cited("`run_simple` never says 301.", RUN, OTHER, stati) == [(1, True)]
+
+
+def test_a_file_is_cited_by_its_name_where_nothing_else_is_and_only_one_source_is_of_it() -> None:
+    more = source(3, "# the rest", path="config.py", start=9)
+
+    assert cited("It is set in config.py.", RUN, OTHER) == [(2, True)]
+    assert cited("`run_simple` sets it in config.py.", RUN, OTHER, more) == [(1, True)]
+    assert cited("`run_simple` sets it, not config.py.", RUN, OTHER) == [(1, True)]
 
 
 def test_an_answer_that_names_nothing_cites_the_source_that_holds_most_of_its_words() -> None:
     usage = source(3, "class UsageError(Error):\n    exit_code = 2", path="errors.py")
 
-    assert cited_sources("The exit code of a usage error is 2.", [RUN, OTHER, usage]) == (usage,)
-    assert cited_sources("The weather is fine today, as far as anybody knows.", [RUN, OTHER, usage]) == ()
+    assert cited("The exit code of a usage error is 2.", RUN, OTHER, usage) == [(3, True)]
+    assert cited("The weather is fine today, as far as anybody knows.", RUN, OTHER, usage) == []
 
 
-def test_a_word_that_stands_everywhere_tells_nothing() -> None:
-    sources = [source(number, "self.value_of = 1", path=f"{number}.py") for number in range(1, 5)]
+def test_an_answer_that_finds_nothing_cites_nothing() -> None:
+    resolved = resolve("`run_simple` is not it [1].", [RUN], {APP: TEXT}, says_nothing=True)
 
-    assert cited_sources("the `value_of` attribute", sources) == ()
+    assert resolved.citations == ()
 
 
-def test_a_citation_is_as_narrow_as_its_evidence() -> None:
-    citation = narrow(RUN, frozenset({"port"}))
+def test_a_citation_is_as_narrow_as_its_sentence() -> None:
+    citation = narrow(RUN, "The port is `5000`.")
 
-    assert (citation.start_line, citation.end_line) == (4, 5)
+    assert (citation.start_line, citation.end_line) == (4, 4)
+
+
+def test_a_definition_is_cited_whole() -> None:
+    citation = narrow(RUN, "It is `run_simple`.")
+
+    assert (citation.start_line, citation.end_line) == (3, 5)
+
+
+def test_far_apart_lines_do_not_stretch_a_citation() -> None:
+    lines = ["first_name = 1", *(f"filler_{number} = 0" for number in range(40)), "second_name = first_name"]
+    citation = narrow(source(1, "\n".join(lines)), "`first_name` and `second_name` are set.")
+
+    assert (citation.start_line, citation.end_line) == (42, 42)
+
+
+def test_a_number_behind_the_full_stop_belongs_to_the_sentence_before_it() -> None:
+    both = source(3, "first_name = 1\n\n\nsecond_name = 2", path="names.py")
+    citation = cite("Set by `second_name`. [3] Nothing else is.", [both])[0]
+
+    assert (citation.start_line, citation.is_inferred) == (4, False)
 
 
 def test_invented_numbers_are_dropped_and_marked() -> None:
@@ -137,3 +187,25 @@ def test_unique_text_is_followed_wherever_it_moves(
 
     assert found.start_line == start + len(before)
     assert (found.state is CitationState.MOVED) == bool(before)
+
+
+code_text = st.lists(
+    st.sampled_from(["def save_all():", "    save_one(404)", "", "x = 1", "# words"]), min_size=1
+)
+answers = st.lists(
+    st.sampled_from(["`save_all`", "save_one", "404", "[1]", "[2]. ", "[9]", ".", "words of", "\n", "```"]),
+    max_size=12,
+).map(" ".join)
+
+
+@given(answers, st.lists(code_text, min_size=1, max_size=3))
+def test_every_citation_lies_in_a_source_that_is_there(answer: str, texts: list[list[str]]) -> None:
+    sources = [source(number, "\n".join(lines), start=7) for number, lines in enumerate(texts, start=1)]
+
+    citations = cite(answer, sources, question="Where is save_all?")
+
+    assert len({each.source.number for each in citations}) == len(citations)
+    for each in citations:
+        assert each.source in sources
+        assert each.source.chunk.start_line <= each.start_line <= each.end_line
+        assert each.end_line <= each.source.chunk.end_line

@@ -16,11 +16,6 @@ from coding_assistant.errors import ConversationBusy, GenerationNotFound
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def started(number: int = 1, *, conversation: str = "c") -> AnswerStarted:
     return AnswerStarted("s", Turn(f"t{number}", conversation, number, "why?", datetime.now(UTC)), "model")
 

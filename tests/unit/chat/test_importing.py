@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import ANY
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coding_assistant.chat.export import ConversationDocument, as_json
@@ -24,6 +24,8 @@ from coding_assistant.domain import (
     Conversation,
     Dropped,
     Finish,
+    Grounding,
+    NamedPlace,
     Project,
     Receipt,
     ReceiptSection,
@@ -34,6 +36,7 @@ from coding_assistant.domain import (
     Turn,
 )
 from coding_assistant.errors import AlreadyImported, InvalidImport
+from support.examples import costly
 from support.kept import NOON, begin, said, source, talk
 
 ID = "0123456789abcdef" * 2
@@ -88,7 +91,7 @@ def chunks(draw: st.DrawFn) -> Chunk:
 def citations(draw: st.DrawFn) -> Citation:
     start, end = draw(spans)
     shown = Source(draw(st.integers(1, 99)), draw(chunks()), draw(texts))
-    return Citation(shown, start, end, draw(st.sampled_from(CitationState)))
+    return Citation(shown, start, end, draw(st.sampled_from(CitationState)), draw(st.booleans()))
 
 
 receipts = st.builds(
@@ -112,6 +115,15 @@ answers = st.builds(
     receipt=st.none() | receipts,
     timings=st.builds(Timings, seconds, seconds, seconds, seconds, seconds, seconds, counts),
     failure=texts,
+    grounding=st.builds(
+        Grounding,
+        unverified_names=st.lists(texts, max_size=2).map(tuple),
+        taken_back=st.lists(texts, max_size=2).map(tuple),
+        not_found=st.booleans(),
+        searched_files=counts,
+        searched_words=st.lists(texts, max_size=2).map(tuple),
+        nearest=st.lists(st.builds(NamedPlace, texts, paths, st.integers(1, 99)), max_size=2).map(tuple),
+    ),
 )
 
 
@@ -132,6 +144,7 @@ def documents(draw: st.DrawFn) -> ConversationDocument:
             ),
             draw(answers),
             draw(st.sampled_from(["", "1a2b3c4d" * 5])),
+            draw(texts),
         )
         for number, turn_id in enumerate(turn_ids, start=1)
     )
@@ -146,7 +159,7 @@ def documents(draw: st.DrawFn) -> ConversationDocument:
     return ConversationDocument(conversation, project, turns, tuple(summaries))
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@costly
 @given(before=documents())
 def test_what_is_exported_and_imported_is_the_same(
     store: ConversationStore, before: ConversationDocument
@@ -329,7 +342,6 @@ scalars = st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.f
 junk: st.SearchStrategy[object] = scalars | st.builds(list) | st.builds(dict)
 
 
-@settings(max_examples=60)
 @given(data=st.data())
 def test_a_document_with_anything_in_any_place_is_read_or_refused(data: st.DataObject) -> None:
     fields: Any = json.loads(exported(turn(1)))

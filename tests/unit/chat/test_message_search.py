@@ -4,7 +4,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coding_assistant.chat.message_search import (
@@ -20,6 +20,7 @@ from coding_assistant.chat.migrations import MIGRATIONS
 from coding_assistant.chat.store import ConversationStore
 from coding_assistant.database import migrate, open_database
 from coding_assistant.domain import Role
+from support.examples import costly
 from support.kept import begin, said, talk
 
 
@@ -186,7 +187,7 @@ def test_a_database_from_before_the_index_can_be_searched(tmp_path: Path) -> Non
         assert len(store.messages.find("pays", limit=1)) == 1
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@costly
 @given(texts=st.lists(st.text(max_size=40), min_size=1, max_size=4), query=st.text(max_size=12))
 def test_no_query_fails_and_none_finds_what_does_not_hold_it(
     store: ConversationStore, texts: list[str], query: str

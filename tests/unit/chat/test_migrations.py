@@ -12,7 +12,7 @@ from coding_assistant.chat.records import source_from, source_values
 from coding_assistant.chat.store import ConversationStore
 from coding_assistant.chat.tables import metadata, sources
 from coding_assistant.database import migrate, open_database, reading, writing
-from coding_assistant.domain import Chunk, Source
+from coding_assistant.domain import Chunk, Grounding, Source
 
 
 def schema(file: Path, *, migrated: bool) -> set[str]:
@@ -95,5 +95,7 @@ def test_turns_from_before_they_were_numbered_can_be_read_and_found(tmp_path: Pa
     with closing(ConversationStore.open(file)) as store:
         assert [turn.question for turn in store.turns("c")] == ["why 1?", "why 2?"]
         assert [turn.answer.tokens for turn in store.turns("c") if turn.answer] == [(), ()]
+        assert [turn.note for turn in store.turns("c")] == ["", ""]
+        assert [turn.answer.grounding for turn in store.turns("c") if turn.answer] == [Grounding()] * 2
         assert [each.turn_id for each in store.messages.find("because", limit=5)] == ["t2", "t1"]
         assert store.begin_turn("c", "And now?").number == 3

@@ -3,8 +3,8 @@ from datetime import timedelta
 
 import pytest
 
-from coding_assistant.chat.receipt import Budget, forecast, turn_tokens
-from coding_assistant.chat.rendering import ConversationText
+from coding_assistant.chat.receipt import Budget, cold_reason, forecast, turn_tokens
+from coding_assistant.chat.rendering import ConversationText, models_answering
 from coding_assistant.domain import Receipt, ReceiptSection, Timings, Turn
 from support.spoken_turns import NOW, answer, source, summary, turn
 
@@ -79,3 +79,17 @@ def test_a_turn_counts_what_it_added_by_its_receipt_or_by_its_length() -> None:
     assert turn_tokens(counted(1, read=400, kept=90)) == 120
     assert turn_tokens(counted(1, read=400, said="x" * 300)) == 130
     assert turn_tokens(turn(1, said="x" * 300, sources=[source(1)])) > 100
+
+
+def test_who_never_read_a_conversation_is_not_said_to_have_forgotten_it() -> None:
+    refused = turn(1, said=replace(answer(""), model="m"))
+    answered = turn(2, said=replace(answer("so"), model="m"))
+
+    def reason(*past: Turn, model: str) -> str:
+        return cold_reason(models_answering(past), model=model, is_warm=False)
+
+    assert reason(refused, model="m") == ""
+    assert reason(answered, model="other") == "other has not read this conversation yet."
+    assert (
+        reason(refused, answered, model="m") == "What m had read of this conversation is not kept any more."
+    )

@@ -1,8 +1,8 @@
 from pathlib import PurePosixPath
 
-from coding_assistant.chat.sources import number_sources, render_source
+from coding_assistant.chat.sources import ShownBefore, number_sources, render_source
 from coding_assistant.domain import Chunk, ChunkKind, ContextLine, Source
-from support.spoken_turns import hit, source, turn
+from support.spoken_turns import hit, source
 
 
 def test_a_source_carries_its_number_its_place_its_symbol_and_the_files_own_line_numbers() -> None:
@@ -44,9 +44,9 @@ def test_no_file_name_and_no_symbol_can_begin_a_line() -> None:
 
 
 def test_the_same_chunk_keeps_its_number_and_a_changed_one_gets_a_new_one() -> None:
-    past = [turn(1, sources=[source(1, "a.py"), source(2, "b.py")])]
+    before = ShownBefore(in_prompt=(source(1, "a.py"), source(2, "b.py")))
 
-    numbered = number_sources([hit("b.py"), hit("a.py", "new text"), hit("c.py")], past, token_budget=500)
+    numbered = number_sources([hit("b.py"), hit("a.py", "new text"), hit("c.py")], before, token_budget=500)
 
     assert [(each.number, str(each.chunk.path)) for each in numbered] == [
         (2, "b.py"),
@@ -56,31 +56,34 @@ def test_the_same_chunk_keeps_its_number_and_a_changed_one_gets_a_new_one() -> N
 
 
 def test_the_best_hit_is_taken_even_when_it_is_over_the_budget() -> None:
-    numbered = number_sources([hit("a.py", "x" * 9_000), hit("b.py", "y" * 9_000)], [], token_budget=100)
+    hits = [hit("a.py", "x" * 9_000), hit("b.py", "y" * 9_000)]
+
+    numbered = number_sources(hits, ShownBefore(), token_budget=100)
 
     assert [str(each.chunk.path) for each in numbered] == ["a.py"]
 
 
 def test_numbers_go_on_after_those_of_turns_that_a_summary_stands_for() -> None:
-    past = [turn(1, sources=[source(1), source(2, "b.py")]), turn(2)]
+    before = ShownBefore(in_prompt=(source(4),), highest=7)
 
-    numbered = number_sources([hit("c.py")], past, token_budget=500, summarised=1)
+    numbered = number_sources([hit("c.py")], before, token_budget=500)
 
-    assert [each.number for each in numbered] == [3]
+    assert [each.number for each in numbered] == [8]
 
 
 def test_a_source_that_only_a_summarised_turn_has_shown_keeps_its_number_and_is_paid_for_again() -> None:
-    past = [turn(1, sources=[source(1, text="x" * 300)]), turn(2)]
+    shown = (source(1, text="x" * 300),)
+    in_prompt, summarised = ShownBefore(in_prompt=shown), ShownBefore(summarised=shown, highest=1)
     hits = [hit("b.py", "y" * 300), hit("a.py", "x" * 300)]
 
-    assert [each.number for each in number_sources(hits, past, token_budget=150)] == [1, 2]
-    assert [each.number for each in number_sources(hits, past, token_budget=150, summarised=1)] == [2]
-    assert [each.number for each in number_sources(hits, past, token_budget=400, summarised=1)] == [1, 2]
+    assert [each.number for each in number_sources(hits, in_prompt, token_budget=150)] == [1, 2]
+    assert [each.number for each in number_sources(hits, summarised, token_budget=150)] == [2]
+    assert [each.number for each in number_sources(hits, summarised, token_budget=400)] == [1, 2]
 
 
 def test_of_a_long_source_that_is_no_longer_shown_the_lines_found_are_enough() -> None:
-    past = [turn(1, sources=[source(1, text="one\ntwo\n" + "x" * 3_000)]), turn(2)]
+    before = ShownBefore(summarised=(source(1, text="one\ntwo\n" + "x" * 3_000),), highest=1)
 
-    numbered = number_sources([hit("a.py")], past, token_budget=100, summarised=1)
+    numbered = number_sources([hit("a.py")], before, token_budget=100)
 
     assert [(each.number, each.chunk.location) for each in numbered] == [(2, "a.py:1-2")]

@@ -4,7 +4,7 @@ from datetime import UTC, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coding_assistant.chat.store import ConversationStore
@@ -28,16 +28,11 @@ from coding_assistant.errors import (
     ProjectNotFound,
     SessionNotFound,
 )
+from support.examples import costly
 from support.kept import NOON, begin, said, source
 
 UNKNOWN = "0" * 32
 
-many_examples = settings(
-    max_examples=25,
-    deadline=None,
-    # One store for all examples: each works in a conversation of its own.
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 
 
@@ -153,7 +148,7 @@ def test_sources_can_be_written_anew(store: ConversationStore) -> None:
     assert store.turn(turn.id).sources == ()
 
 
-@many_examples
+@costly
 @example(question="", answer="\ufeff\r\n\x1b[0m\U0010ffff", code="\u2028")
 @given(question=texts, answer=texts, code=texts)
 def test_no_text_is_changed(store: ConversationStore, question: str, answer: str, code: str) -> None:
@@ -274,7 +269,7 @@ def test_a_conversation_is_found_by_title_question_and_answer_in_any_case(store:
     assert [each.id for each in found] == [by_answer.id, by_question.id, by_title.id]
 
 
-@many_examples
+@costly
 @example(text="100% of a_b", sought="%")
 @example(text="100", sought="%")
 @example(text="axb", sought="a_b")

@@ -15,6 +15,7 @@ from coding_assistant.chat.store import ConversationStore
 from coding_assistant.chat.title import NEW_TITLE, title_from
 from coding_assistant.domain import Answer, Chunk, Finish, Source
 from coding_assistant.errors import ConversationNotFound, NotFound, SessionNotFound
+from support.examples import costly
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
@@ -231,4 +232,4 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 TestStoreAgainstModel = StoreMachine.TestCase
-TestStoreAgainstModel.settings = settings(max_examples=8, stateful_step_count=25, deadline=None)
+TestStoreAgainstModel.settings = settings(costly, stateful_step_count=25)

@@ -1,16 +1,17 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from coding_assistant.chat.store import ConversationStore
-from coding_assistant.domain import Finish, Summary, SummaryOrigin
+from coding_assistant.domain import Finish, Grounding, NamedPlace, Summary, SummaryOrigin
 from coding_assistant.errors import ConversationNotFound, KeyReused, NotFound
 from support.kept import NOON, begin, said, talk
 
 UNKNOWN = "0" * 32
+PAY = PurePosixPath("pay.py")
 COMMIT = "1a2b3c4d" * 5
 
 
@@ -61,6 +62,27 @@ def test_what_an_interrupted_answer_had_said_keeps_its_tokens(store: Conversatio
     store.mark_interrupted()
     answer = store.turn(turn.id).answer
     assert answer == said("The cust", finish=Finish.INTERRUPTED, tokens=(7, 8), vocabulary="v")
+
+
+def test_what_was_noted_of_a_question_is_kept_and_may_change(store: ConversationStore) -> None:
+    turn = store.begin_turn(begin(store).id, "Who pays?")
+    assert turn.note == ""
+    store.set_note(turn.id, "Note: one.")
+    store.set_note(turn.id, "Note: two.")
+    grounding = Grounding(
+        unverified_names=("made_up",),
+        taken_back=("other",),
+        not_found=True,
+        searched_files=3,
+        searched_words=("pays",),
+        nearest=(NamedPlace("pay", PAY, 7),),
+    )
+    answer = replace(said("Not found."), grounding=grounding)
+    finished = store.finish_turn(turn.id, answer)
+    assert store.turn(turn.id) == finished
+    assert finished == replace(turn, note="Note: two.", answer=answer)
+    with pytest.raises(NotFound):
+        store.set_note(UNKNOWN, "Note: three.")
 
 
 # --- Keys ---------------------------------------------------------------------------------------

@@ -14,12 +14,16 @@ from coding_assistant.contract import (
     IndexingEvent,
     LoadedEvent,
     LoadingEvent,
+    NamedPlaceView,
     QueryRequest,
     QueryResponse,
     ReadingEvent,
     ReasoningEvent,
+    RetractedEvent,
+    SearchedEvent,
     SourcesEvent,
     TextEvent,
+    VainSearchView,
 )
 from coding_assistant.domain import Finish, Indexed
 from coding_assistant.errors import EngineDied, OnlyThoughts
@@ -85,6 +89,23 @@ def test_a_pipe_gets_the_answer_its_citations_and_the_receipt_and_nothing_else()
         "left out: src/other.py:1-9 (400 tokens), no room",
         "a-model · read 1,860 tokens, 1,240 cached · first token 4.1 s · total 6.1 s · 20 tokens/s",
     ]
+
+
+ROUND = SearchedEvent(round=2, query=["Policy", "decide_later"], found=3)
+
+
+def test_a_person_sees_each_round_of_a_deep_search_and_a_pipe_how_far_it_went() -> None:
+    finished = views.response()
+    assert finished.receipt is not None
+    deep = finished.receipt.model_copy(update={"search": "2 further rounds"})
+    told: list[EventData] = [views.STARTED, ROUND, finished.model_copy(update={"receipt": deep})]
+    person, pipe = Shown(side=Terminal()), Shown()
+    person.answer(AnsweringCalls(told))
+    pipe.answer(AnsweringCalls(told))
+
+    assert "Round 2: 3 excerpts more by the names Policy, decide_later" in person.side.getvalue()
+    assert pipe.side.getvalue() == ""
+    assert "searched deeper: 2 further rounds\n" in pipe.output.getvalue()
 
 
 THOUGHT: list[EventData] = [ReasoningEvent(text="Hm, "), ReasoningEvent(text="let me see.")]
@@ -165,3 +186,57 @@ def test_ctrl_c_before_there_is_an_answer_ends_the_command() -> None:
     with pytest.raises(KeyboardInterrupt):
         Shown().answer(calls)
     assert calls.cancelled == []
+
+
+def shown_of(*told: EventData, finished: QueryResponse, streams_text: bool = True) -> str:
+    shown = Shown(streams_text=streams_text)
+    shown.answer(AnsweringCalls([views.STARTED, *told, finished]))
+    return shown.output.getvalue()
+
+
+TAKEN_BACK: list[EventData] = [
+    TextEvent(text="It is `made_up`."),
+    RetractedEvent(names=["made_up"]),
+    TextEvent(text="It was not found."),
+]
+
+
+def test_a_text_that_was_taken_back_is_told_apart_from_the_one_that_holds() -> None:
+    shown = shown_of(*TAKEN_BACK, finished=views.response("It was not found."))
+
+    assert shown.startswith(
+        "It is `made_up`.\nTaken back, for the project has no `made_up`. Once more:\n\nIt was not found.\n"
+    )
+
+
+def test_without_streaming_only_the_answer_that_holds_is_shown() -> None:
+    shown = shown_of(*TAKEN_BACK, finished=views.response("It was not found."), streams_text=False)
+
+    assert shown.startswith("It was not found.\n")
+    assert "made_up" not in shown
+
+
+def test_names_that_are_nowhere_are_told_below_the_answer() -> None:
+    response = views.response().model_copy(update={"unverified_names": ["made_up", "MadeUp"]})
+
+    assert "\nNot in the project: `made_up`, `MadeUp`\n\nCitations\n" in shown_of(finished=response)
+
+
+def test_an_answer_that_finds_nothing_comes_with_what_was_searched_and_what_is_near() -> None:
+    near = NamedPlaceView(name="decide", path="src/deciding.py", line=3)
+    searched = VainSearchView(files=214, words=["redis", "cache"], nearest=[near])
+    response = views.response("It was not found.", citations=[]).model_copy(
+        update={"not_found": True, "searched": searched}
+    )
+    shown = shown_of(finished=response)
+
+    assert (
+        "Searched 214 files for: redis, cache\nNearest in the project\n  decide  src/deciding.py:3" in shown
+    )
+    assert "No citations" not in shown
+
+
+def test_a_citation_that_was_inferred_says_so() -> None:
+    inferred = views.citation().model_copy(update={"inferred": True})
+
+    assert "✓ verified, inferred" in shown_of(finished=views.response(citations=[inferred]))

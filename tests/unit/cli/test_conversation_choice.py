@@ -54,6 +54,19 @@ def test_an_archived_conversation_is_not_gone_on_with() -> None:
         assert latest_conversation(connection, project_id="p") == THIRD
 
 
+def test_a_conversation_in_which_nothing_was_answered_is_not_gone_on_with() -> None:
+    refused = {SECOND.conversation_id}
+    with bridge() as crossing:
+        calls = AnsweringCalls(conversations=[FIRST, SECOND, THIRD], unanswered=refused)
+        assert latest_conversation(Connection(calls, crossing), project_id="p") == THIRD
+
+
+def test_where_nothing_was_answered_there_is_nothing_to_go_on_with() -> None:
+    calls = AnsweringCalls(conversations=[FIRST], unanswered={FIRST.conversation_id})
+    with bridge() as crossing, pytest.raises(ConversationNotFound, match="answered yet"):
+        latest_conversation(Connection(calls, crossing), project_id="p")
+
+
 def test_there_is_no_latest_of_none() -> None:
     with bridge() as crossing, pytest.raises(ConversationNotFound):
         latest_conversation(Connection(AnsweringCalls(), crossing), project_id="p")

@@ -17,7 +17,7 @@ from coding_assistant.cli.rendering import (
     source_text,
 )
 from coding_assistant.cli.screen import Screen
-from coding_assistant.contract import MessageView
+from coding_assistant.contract import MessageView, SectionView
 from coding_assistant.domain import CitationState, Finish
 from support import views
 
@@ -85,6 +85,7 @@ def test_citations_say_how_they_compare_with_the_files_of_now() -> None:
         "  [2] src/deciding.py:3-4  decide  ↪ moved, these are today's lines",
         "  [3] src/deciding.py:3-4  decide  ~ changed since it was read",
         "  [4] src/deciding.py:3-4  decide  ✗ gone",
+        "  [5] src/deciding.py:3-4  decide  · given with the question",
         "  [7] ✗ no such source",
     ]
 
@@ -111,6 +112,14 @@ def test_the_whole_receipt_names_every_part_and_what_was_left_out() -> None:
     text = "\n".join(map(plain, receipt_lines(receipt)))
     for expected in ("8,192", "1,024", "1,500  sources", "360  question", "src/other.py:1-9", "no room"):
         assert expected in text
+
+
+def test_a_part_that_took_nothing_is_no_row_of_the_receipt() -> None:
+    receipt = views.response().receipt
+    assert receipt is not None
+    with_primer = [SectionView(name="primer", tokens=0), *receipt.sections]
+    lines = map(plain, receipt_lines(receipt.model_copy(update={"sections": with_primer})))
+    assert not [line for line in lines if "primer" in line]
 
 
 def test_sources_are_shown_with_their_own_line_numbers() -> None:

@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coding_assistant.domain import Chunk, ChunkKind, ContextLine, Hit, SourceFile
@@ -176,7 +176,6 @@ _HITS = st.lists(st.tuples(_LINES, st.integers(1, 500), st.floats(0.01, 5)), min
 )
 
 
-@settings(max_examples=40)
 @given(
     _HITS, st.sampled_from(["", "cookie", "how does `run` step"]), st.sampled_from([None, HashingEmbedder(8)])
 )

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coding_assistant.index.faiss_index import FaissIndex
@@ -17,7 +17,6 @@ def _nearest(vectors: Vectors, query: Vectors, count: int) -> list[int]:
     return [int(row) for row in np.argsort(-(vectors @ query), kind="stable")[:count]]
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     count=st.integers(0, 300), dimensions=st.integers(8, 70), wanted=st.integers(1, 400), seed=st.integers(0)
 )

@@ -1,7 +1,7 @@
 from pathlib import PurePosixPath
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coding_assistant.index.locations import MOST_LOCATIONS, NamedLocation, named_locations
@@ -112,7 +112,6 @@ def test_any_text_is_read(text: str) -> None:
 _PARTS = st.lists(st.from_regex(r"\A[a-zA-Z_][a-zA-Z0-9_-]{0,8}\Z"), min_size=1, max_size=5)
 
 
-@settings(max_examples=40)
 @given(_PARTS, st.sampled_from(["py", "tsx", "h", "java"]), st.integers(1, 99_999_999))
 def test_what_is_written_is_read_again(parts: list[str], suffix: str, line: int) -> None:
     path = f"{'/'.join(parts)}.{suffix}"

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coding_assistant.index.ranking import (
@@ -256,7 +256,6 @@ _CANDIDATES = st.lists(
 )
 
 
-@settings(max_examples=30)
 @given(st.sampled_from(["Cookie", "where are cookies", "tests of Jar.cookie", ""]) | st.text(), _CANDIDATES)
 def test_ranking_orders_and_explains_whatever_it_is_given(query: str, candidates: list[Candidate]) -> None:
     hits = rank(query_terms(query), candidates, weights=FILE_WEIGHTS)

@@ -6,13 +6,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coding_assistant.domain import Chunk, Hit, SearchMode
 from coding_assistant.embedding.static import StaticEmbedder
 from coding_assistant.index.search import Searcher
 from coding_assistant.index.store import IndexedFile, ProjectIndex
+from support.examples import costly
 from support.hashing_embedder import HashingEmbedder
 from support.indexing import cut, indexed_project
 from support.vectors import fill, write
@@ -486,7 +487,7 @@ def hashing() -> HashingEmbedder:
     return HashingEmbedder()
 
 
-@settings(max_examples=15)
+@costly
 @given(_PROJECTS, _QUESTIONS, st.sampled_from(SearchMode), st.integers(1, 8))
 def test_every_hit_is_of_the_project_and_its_reasons_add_up(
     hashing: HashingEmbedder, files: list[IndexedFile], query: str, mode: SearchMode, limit: int

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coding_assistant.domain import Chunk, ChunkKind, ContextLine, FileStamp, SkipReason, SourceFile
@@ -13,6 +13,7 @@ from coding_assistant.index.known_files import Counts, PassedOver
 from coding_assistant.index.matching import ColumnWeights
 from coding_assistant.index.store import Batch, IndexedFile, ProjectIndex
 from coding_assistant.terms import query_terms
+from support.examples import costly
 
 _EVEN = ColumnWeights(path=1.0, symbol=1.0, body=1.0)
 
@@ -185,7 +186,7 @@ _STEPS = st.lists(
 )
 
 
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@costly
 @given(steps=_STEPS)
 def test_chunks_and_terms_agree_whatever_is_written(
     tmp_path: Path, steps: list[tuple[str, str, list[str]]]

@@ -6,11 +6,12 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coding_assistant.index.store import ProjectIndex
 from coding_assistant.index.vector_index import Limits
+from support.examples import costly
 from support.hashing_embedder import HashingEmbedder
 from support.vectors import all_scores, fill, indexed, texts_of, write
 
@@ -72,7 +73,7 @@ _STEP = st.one_of(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@costly
 @given(steps=st.lists(_STEP, max_size=25), limits=st.sampled_from([_FEW, Limits()]))
 def test_whatever_happened_what_is_found_is_what_there_is(
     steps: list[tuple[str, int, list[str]]], limits: Limits

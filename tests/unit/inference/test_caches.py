@@ -6,7 +6,7 @@ import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
 from anyio.lowlevel import checkpoint
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coding_assistant.domain import EngineInfo, GenerationRequest
@@ -23,11 +23,6 @@ FOR_EVER = 1_000.0
 FRONT = "f407"
 MARKERS = {"a": "apricot", "b": "blueberr", "c": "cherry", "d": "damson", "e": "elder"}
 """A word of one token that only this conversation says."""
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 class MoodyEngine(ScriptedEngine):
@@ -518,7 +513,6 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60)  # files: some ten milliseconds each
 @given(STEPS)
 def test_whatever_is_cancelled_forgotten_or_restarted_each_keeps_only_its_own(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]]

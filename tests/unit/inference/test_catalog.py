@@ -191,8 +191,30 @@ def test_a_broken_download_is_told_with_the_command_that_replaces_it(catalog: Ca
 
     with pytest.raises(ModelBroken) as caught:
         catalog.header_of(spec)
-    assert f"Delete {models / spec.filename}" in caught.value.hint
-    assert "coding-assistant models pull smollm2-135m" in caught.value.hint
+    assert "`coding-assistant models pull smollm2-135m`" in caught.value.hint
+    assert "replaces it" in caught.value.hint
+
+
+def test_a_broken_file_of_the_users_own_name_has_to_go_first(catalog: Catalog, models: Path) -> None:
+    spec = catalog.get("phi3-mini")
+    file = models / spec.filename
+    file.write_bytes(b"<html>")
+
+    assert download_name(spec) != spec.filename
+    assert f"Delete {file}, then run `coding-assistant models pull" in catalog.replacement_of(spec, file)
+
+
+def test_a_file_that_is_cut_short_is_damaged_and_a_whole_one_is_not(catalog: Catalog, models: Path) -> None:
+    spec = catalog.get("smollm2-135m")
+    assert catalog.damage_of(spec) is None
+
+    file = write_gguf(models / spec.filename)
+    assert catalog.damage_of(spec) is None
+
+    file.write_bytes(file.read_bytes()[:-1])
+    damage = catalog.damage_of(spec)
+    assert damage is not None
+    assert "truncated" in damage.message
 
 
 def test_a_misspelt_name_is_answered_with_the_closest(catalog: Catalog) -> None:
@@ -247,7 +269,10 @@ def test_a_path_without_a_file_is_answered_with_the_closest_file(catalog: Catalo
         assert caught.value.hint
     with pytest.raises(ModelMissing) as caught:
         catalog.get(str(tmp_path / "smolm2.gguf"))
-    assert "Did you mean smollm2.gguf?" in caught.value.hint
+    assert f"Did you mean {tmp_path / 'smollm2.gguf'}?" in caught.value.hint
+    with pytest.raises(ModelMissing) as caught:
+        catalog.get(f"{tmp_path}_/smolm2.gguf")  # a slip in a folder's name as well
+    assert f"Did you mean {tmp_path / 'smollm2.gguf'}?" in caught.value.hint
 
 
 def test_one_file_is_one_model_however_its_path_is_spelled(
@@ -353,9 +378,9 @@ def test_an_absent_file_of_the_users_adds_nothing(models: Path, catalog: Catalog
     ("text", "message", "hint"),
     [
         ("[models.phi3-mini]\ncontext_lenght = 1", "models.phi3-mini.context_lenght", "context_length"),
-        ("[models.phi3-mini]\ntop_p = '1'", "models.phi3-mini.top_p: Input should be a valid number", ""),
+        ("[models.phi3-mini]\ntop_p = '1'", "models.phi3-mini.top_p: it must be a number", ""),
         ("[models.phi3-mini]\nmax_tokens = 9999", "max_tokens (9,999)", ""),
-        ("[models.phi3-mini]\nprompt_format = 'phi'", "'phi3'", ""),
+        ("[models.phi3-mini]\nprompt_format = 'phi'", "it must be auto, phi3", ""),
         ("[models.mine]\nmax_tokens = 9", "models.mine.filename: Field required", ""),
         ("[models.mine]\nfilename = '../mine.gguf'", "models.mine.filename", ""),
         ("[models.mine]\nfilename = 'mine.bin'", "models.mine.filename", ""),

@@ -1,12 +1,11 @@
 from collections.abc import Sequence
 
-import anyio
 import pytest
 
 from coding_assistant.domain import Message, Role
 from coding_assistant.errors import InvalidModel
 from coding_assistant.inference import template_process
-from coding_assistant.inference.chat_template import PROBES, Renderings, derived_format, read_template
+from coding_assistant.inference.chat_template import PROBES, Renderings, derived_format
 from coding_assistant.inference.prompt_format import FAMILIES, LLAMA3, Control, PromptFormat, Text
 
 CONVERSATION = (
@@ -92,10 +91,6 @@ def learnt(template: str, controls: Sequence[str] = ()) -> PromptFormat:
     return derived_format(Renderings(*template_process.rendered(template, probes, VARIABLES)), controls)
 
 
-async def learnt_apart(template: str) -> PromptFormat:
-    return derived_format(await read_template(template, VARIABLES), ())
-
-
 TURN = "<{{ m.role }}>{{ m.content }}"
 LOOP = "{% for m in messages %}" + TURN + "{% endfor %}<assistant>"
 
@@ -157,24 +152,3 @@ def test_what_does_not_write_a_conversation_down_is_refused_with_what_to_do(temp
     with pytest.raises(InvalidModel) as refused:
         learnt(template)
     assert "prompt_format" in refused.value.hint
-
-
-HOSTILE = {
-    "endless": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}" + LOOP,
-    "huge": "{{ 'x' * 10 ** 10 }}" + LOOP,
-    "deep": "{% if true %}" * 5_000 + LOOP,
-    "no template": "{% for %}",
-    "too long": LOOP + " " * 1_000_000,
-}
-
-
-@pytest.mark.parametrize("template", HOSTILE.values(), ids=HOSTILE)
-def test_a_template_that_would_do_harm_is_refused_in_bounded_time(template: str) -> None:
-    with pytest.raises(InvalidModel) as refused:
-        anyio.run(learnt_apart, template)
-    assert "prompt_format" in refused.value.hint
-    assert len(refused.value.message) < 300
-
-
-def test_a_sound_template_is_read_apart_as_it_is_here() -> None:
-    assert anyio.run(learnt_apart, LOOP) == learnt(LOOP)

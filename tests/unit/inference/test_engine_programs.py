@@ -26,6 +26,7 @@ esac
 
 GOOD = EngineProgram(NATIVE, Path("/engines/native/llama-server"), "b1 (abc)")
 BAD = EngineProgram(NATIVE, Path("/engines/native/llama-server"), "", fault="It dies at once (signal 4).")
+NOT_THERE = EngineProgram(NAMED, Path("/opt/llama-server"), "", fault="There is no such file.")
 ON_PATH = EngineProgram(PATH, Path("/usr/bin/llama-server"), "b1 (abc)")
 BY_NAME = EngineProgram(NAMED, Path("/opt/llama-server"), "b1 (abc)")
 
@@ -178,7 +179,8 @@ def test_the_setting_chooses_among_what_there_is(
     [
         ("auto", [BAD], "The native engine is not used: It dies at once"),
         ("native", [], "asks for native, but nothing was built here"),
-        ("path", [GOOD], "no llama-server on the search path"),
+        ("path", [], "no llama-server on the search path"),
+        ("/opt/llama-server", [NOT_THERE, BAD], "There is no such file. The bundled engine runs instead"),
     ],
 )
 def test_what_was_wanted_and_cannot_be_had_is_told(
@@ -188,6 +190,40 @@ def test_what_was_wanted_and_cannot_be_had_is_told(
 
     assert choice.program == BUNDLED_PROGRAM
     assert says in choice.warning
+    assert choice.advice
+
+
+@pytest.mark.parametrize(("wanted", "programs"), [("path", [GOOD]), ("/opt/llama-server", [NOT_THERE, GOOD])])
+def test_the_native_program_stands_in_before_the_bundled_one(
+    wanted: str, programs: list[EngineProgram]
+) -> None:
+    choice = engine_programs.choose_program([*programs, BUNDLED_PROGRAM], wanted)
+
+    assert choice.program == GOOD
+    assert "The native engine runs instead." in choice.warning
+
+
+def test_a_search_finds_what_stands_in_for_a_program_that_is_not_there(tmp_path: Path) -> None:
+    program(tmp_path / "native")
+
+    assert ProgramSearch("/absent/llama-server", tmp_path).choose().program.kind == NATIVE
+    assert ProgramSearch("path", tmp_path, "").choose().program.kind == NATIVE
+    assert ProgramSearch("bundled", tmp_path, "").choose().program.kind == BUNDLED
+
+
+def test_of_programs_that_fail_to_load_a_model_each_has_the_next(tmp_path: Path) -> None:
+    program(tmp_path / "native")
+    search = ProgramSearch("/opt/llama-server", tmp_path)
+
+    assert search.stand_in_for(BY_NAME).kind == NATIVE
+    assert search.stand_in_for(GOOD) == BUNDLED_PROGRAM
+
+
+def test_the_advice_for_a_broken_native_program_names_the_build_and_the_setting() -> None:
+    choice = engine_programs.choose_program([BAD, BUNDLED_PROGRAM], "auto")
+
+    assert "coding-assistant engine build" in choice.advice
+    assert 'llama_server = "bundled"' in choice.advice
 
 
 @pytest.mark.parametrize(

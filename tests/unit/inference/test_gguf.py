@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gguf
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coding_assistant.errors import InvalidModel, ModelBroken, ModelMissing
@@ -73,7 +73,7 @@ def test_kv_heads_may_differ_from_layer_to_layer(tmp_path: Path) -> None:
 def test_of_a_list_for_the_layers_no_more_is_read_than_there_are_layers(tmp_path: Path) -> None:
     file = tmp_path / "m.gguf"
     writer = gguf.GGUFWriter(file, "llama")
-    writer.add_array("llama.attention.sliding_window_pattern", [True, False] * 1_000_000)
+    writer.add_array("llama.attention.sliding_window_pattern", [True, False] * 50_000)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.close()
@@ -90,7 +90,7 @@ def test_of_a_list_for_the_layers_no_more_is_read_than_there_are_layers(tmp_path
             tracemalloc.stop()
 
     assert flags == (True, False, True)
-    assert most_bytes < 100_000
+    assert most_bytes < 10_000
 
 
 def test_the_vocabulary_is_read_with_the_tokens_types(model: Path) -> None:
@@ -291,7 +291,6 @@ def read_whatever_it_is(path: Path, content: bytes) -> None:
             continue
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_damage_does_more_than_break_the_model(data: st.DataObject, sound: bytes, tmp_path: Path) -> None:
     content = bytearray(sound[: data.draw(st.integers(0, len(sound)))])
@@ -307,7 +306,6 @@ def test_no_damage_does_more_than_break_the_model(data: st.DataObject, sound: by
     read_whatever_it_is(tmp_path / "fuzzed.gguf", bytes(content))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tail=st.binary(max_size=400))
 def test_no_bytes_after_a_good_start_do_more_than_break_the_model(tail: bytes, tmp_path: Path) -> None:
     read_whatever_it_is(tmp_path / "random.gguf", b"GGUF" + struct.pack("<IQQ", 3, 1, 3) + tail)

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coding_assistant.errors import InvalidSetting, ModelUnknown
@@ -102,7 +102,6 @@ def test_a_way_of_writing_that_lines_do_not_show_is_left_to_the_user(tmp_path: P
         assert file.read_text() == text
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_text_comes_back_as_it_was(text: str, tmp_path: Path) -> None:
     file = tmp_path / "any.toml"

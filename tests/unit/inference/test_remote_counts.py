@@ -10,11 +10,6 @@ pytestmark = pytest.mark.anyio
 PROMPT = (Message(Role.SYSTEM, "You are brief."), Message(Role.USER, "def f(x): return x\n" * 100))
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 # As Qwen2.5 and SmolLM2 read them, the more of both.
 @pytest.mark.parametrize(
     ("text", "tokens"),

@@ -11,11 +11,6 @@ UNREACHED = RemoteFailure(EngineUnavailable("It is not there."), Transience(is_a
 BUSY = RemoteFailure(EngineBusy("It is busy."), Transience(is_answering=True))
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Clock:
     def __init__(self) -> None:
         self.now = 0.0

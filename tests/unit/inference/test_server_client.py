@@ -9,11 +9,6 @@ from support.scripted_server import json_answer, scripted_server
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.mark.parametrize(
     "call",
     [

@@ -17,11 +17,6 @@ FOR_EVER = 1_000.0
 QUEUE = 16
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def lease_in_turn(table: SlotTable, conversations: Iterable[str]) -> list[int]:
     slots = []
     for conversation in conversations:

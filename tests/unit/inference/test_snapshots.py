@@ -6,11 +6,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coding_assistant.errors import DataDirectoryUnusable
 from coding_assistant.inference.snapshots import FRONT_PREFIX, SnapshotFolder
+from support.examples import costly
 
 HERE, ELSEWHERE = "5c1bed", "0dd"
 DAY_SECONDS = 24 * 3_600
@@ -223,7 +224,7 @@ def test_no_name_leads_elsewhere(path: Path, fingerprint: str, owner: str) -> No
         SnapshotFolder(path, most_bytes=100).name(fingerprint, owner)
 
 
-@settings(max_examples=30)  # files: some ten milliseconds each
+@costly
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 120)), max_size=12))
 def test_the_budget_always_holds_and_the_last_one_kept_is_there(
     tmp_path_factory: pytest.TempPathFactory, saves: list[tuple[str, int]]

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coding_assistant.project.commit import MOST_BYTES, head_commit
@@ -151,7 +151,6 @@ def test_a_file_that_cannot_be_read_is_none(root: Path) -> None:
     assert head_commit(root) == ""
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(b"ref: refs/heads/\xff", b"")
 @given(
     head=st.binary(max_size=60) | st.binary(max_size=30).map(b"ref: refs/".__add__),

@@ -53,11 +53,6 @@ class Inner:
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def inner() -> Inner:
     return Inner()
 

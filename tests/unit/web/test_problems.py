@@ -24,11 +24,6 @@ pytestmark = pytest.mark.anyio
 CANARY = "canary-7f3a"
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def classes(root: type[errors.CodingAssistantError]) -> Iterator[type[errors.CodingAssistantError]]:
     yield root
     for each in root.__subclasses__():

@@ -12,11 +12,6 @@ from support.asgi import HOST, call, scope_of
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Slow:
     """Answers when it is told to."""
 

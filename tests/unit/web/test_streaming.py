@@ -31,11 +31,6 @@ TEXT = StreamEvent(id=4, data=TextEvent(text="two\nlines \u2028 and é"))
 FAILED = ErrorEvent(code="engine_died", detail="It died.", hint="Ask again.")
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @dataclass
 class Reader:
     """Reads a response as it comes, and can leave or stop reading."""

@@ -47,11 +47,7 @@ def engine(choice: Choice, *, root: Path = Path("/")) -> Finding:
     reason = choice.reason.partition(";")[0]  # what to do about it is the advice
     detail = f"{program.kind}, llama.cpp {program.version}: {reason}"
     if choice.warning:
-        advice = (
-            "Build one, `coding-assistant engine build --clean`, or set llama_server to auto;"
-            " `coding-assistant engine show` lists what there is."
-        )
-        return Finding(Check.ENGINE, Verdict.WARN, f"{detail}. {choice.warning}", advice, facts)
+        return Finding(Check.ENGINE, Verdict.WARN, f"{detail}. {choice.warning}", choice.advice, facts)
     if not unused:
         used = "; it uses what this processor has" if program.features and here.features else ""
         return Finding(Check.ENGINE, Verdict.OK, detail + used, facts=facts)

@@ -9,7 +9,7 @@ from coding_assistant.cli.doctor.findings import Check, Fact, Finding, Verdict
 from coding_assistant.domain import ModelSpec
 from coding_assistant.errors import InvalidModel
 from coding_assistant.inference import prompt_format
-from coding_assistant.inference.catalog import Catalog, download_name, own_place
+from coding_assistant.inference.catalog import Catalog, download_name, has_size_of, own_place
 from coding_assistant.inference.found_models import is_found_name
 from coding_assistant.inference.gguf import GgufHeader, Vocabulary, first_part, read_vocabulary
 from coding_assistant.inference.memory import size_in_words
@@ -17,9 +17,6 @@ from coding_assistant.inference.model_kinds import require_answers
 from coding_assistant.inference.prompt_format import PromptFormat
 from coding_assistant.inference.thinking import thought_style
 from coding_assistant.inference.used_format import used_format
-
-_ROUNDING = 0.01
-"""The catalog may give a download's size in round numbers."""
 
 
 class Whose(StrEnum):
@@ -77,7 +74,7 @@ def model_file(catalog: Catalog, model: PresentModel) -> Finding:
         "whose": model.whose.name.lower(),
         "others": others,
     }
-    differs = spec.size_bytes is not None and abs(size - spec.size_bytes) > _ROUNDING * spec.size_bytes
+    differs = spec.size_bytes is not None and not has_size_of(spec, size)
     if differs and model.whose is Whose.DOWNLOAD:
         detail += f"; the catalog's has {size_in_words(spec.size_bytes or 0)}"
         return Finding(Check.MODEL, Verdict.FAIL, detail, _pull_again(model), facts)

@@ -1,0 +1,1 @@
+"""What bench/answers.py measures with: questions with required facts, five ways to ask, marks, tables."""

@@ -1,0 +1,60 @@
+"""A draft held against its project, and taken back where its point is an invention.
+
+It writes nothing down and tells nobody: that is ``ask``'s.
+"""
+
+import logging
+from dataclasses import replace
+
+from coding_assistant.chat.draft import Draft
+from coding_assistant.chat.grounding import (
+    GroundingRules,
+    asked_again,
+    grounding_of,
+    is_to_be_taken_back,
+    told_not_found,
+)
+from coding_assistant.chat.project_code import ProjectCode
+from coding_assistant.chat.prompt import ComposedPrompt
+from coding_assistant.domain import Grounding
+from coding_assistant.errors import CodingAssistantError
+from coding_assistant.protocols import Engine
+
+logger = logging.getLogger(__name__)
+
+
+async def draft_grounding(draft: Draft, code: ProjectCode, rules: GroundingRules) -> Grounding:
+    """Return what of the draft the project does not bear out.
+
+    Nothing, where the index cannot be asked now: an answer is not lost for that.
+    """
+    if draft.question is None:
+        return Grounding()
+    text = draft.text.strip()
+    try:
+        found = await grounding_of(text, draft.question, code, shown=draft.shown)
+    except CodingAssistantError as error:
+        logger.warning("the names of an answer were not looked up: %s", error.code)
+        found = Grounding()
+    found = replace(found, taken_back=draft.grounding.taken_back)
+    return told_not_found(found, text, draft.question, rules, draft.sources)
+
+
+async def begun_again(
+    draft: Draft, composed: ComposedPrompt, engine: Engine, code: ProjectCode, rules: GroundingRules
+) -> ComposedPrompt | None:
+    """Take the draft back if its point is an invention, and return the prompt to ask again with.
+
+    None: the draft stands. So does whatever is written the second time.
+    """
+    grounding = await draft_grounding(draft, code, rules)
+    if draft.question is None or not is_to_be_taken_back(draft.text, grounding, draft.question, rules):
+        return None
+    names = grounding.unverified_names
+    room = composed.receipt.limit - composed.receipt.reserved
+    again = await asked_again(engine, composed, names, most_tokens=room)
+    if again is None:
+        return None
+    prompt, note = again
+    draft.take_back(names, note=note, note_tokens=len(prompt.tokens) - len(composed.tokens))
+    return prompt
