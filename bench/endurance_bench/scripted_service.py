@@ -29,16 +29,17 @@ TESTS = PACKAGES.parent / "tests"
 
 
 class PacedEngine(ScriptedEngine):
-    """The scripted engine, taking its time, and keeping nothing of what it was asked but the newest."""
+    """The scripted engine, taking its time, and keeping nothing of what it was asked before."""
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[EngineEvent, None]:
         """Pause before each event."""
+        # Before and not after: whoever reads an answer closes it at its last event.
+        self.requests.clear()
+        self.read_ahead.clear()
         async with aclosing(super().generate(request)) as events:
             async for event in events:
                 await anyio.sleep(PACE_SECONDS)
                 yield event
-        del self.requests[:-1]
-        self.read_ahead.clear()
 
 
 def scripted_service(*, home: Path, project: Path, settings: dict[str, str]) -> Service:

@@ -55,6 +55,17 @@ async def test_an_invention_is_taken_back_and_asked_for_once_more(opened: Opener
     assert history.messages[-1].taken_back == ["save_in_redis"]
 
 
+async def test_an_answer_that_only_points_at_sources_is_asked_for_in_words(opened: Opener) -> None:
+    engine = ScriptedEngine("[1] [2]", "It is kept for 1800 seconds [1].")
+    async with opened(engine) as assistant:
+        events = [event async for event in assistant.ask(QueryRequest(query="How long does a session last?"))]
+    (retracted,) = [each.data for each in events if isinstance(each.data, contract.RetractedEvent)]
+    finished = events[-1].data
+    assert isinstance(finished, contract.QueryResponse)
+    assert (retracted.names, finished.response) == ([], "It is kept for 1800 seconds [1].")
+    assert "answer in sentences" in engine.prompt_text(engine.requests[1])
+
+
 async def test_the_second_prompt_differs_from_the_first_only_by_a_note_at_its_end(opened: Opener) -> None:
     engine = ScriptedEngine(INVENTED, REFUSAL)
     async with opened(engine) as assistant:

@@ -52,13 +52,15 @@ class Command:
         output, side = process.communicate(given, timeout=COMMAND_SECONDS)
         return Ended(process.returncode, output, side)
 
-    def start(self, *arguments: str, settings: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: str, settings: Mapping[str, str] | None = None, stdin: int = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
         """Start it in a process group of its own."""
         return subprocess.Popen(
             self._command(arguments),
             cwd=self.directory,
             env=self._environment(settings),
-            stdin=subprocess.PIPE,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             encoding="utf-8",
@@ -85,8 +87,8 @@ class Command:
 
     @contextmanager
     def started(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-        """Start it, and see to its end."""
-        with self.start(*arguments) as process:
+        """Start it with nothing to read, and see to its end."""
+        with self.start(*arguments, stdin=subprocess.DEVNULL) as process:
             try:
                 yield process
             finally:

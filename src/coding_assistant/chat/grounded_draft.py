@@ -1,4 +1,4 @@
-"""A draft held against its project, and taken back where its point is an invention.
+"""A draft held against its project, and taken back where its point is an invention or it has no words.
 
 It writes nothing down and tells nobody: that is ``ask``'s.
 """
@@ -11,7 +11,7 @@ from coding_assistant.chat.grounding import (
     GroundingRules,
     asked_again,
     grounding_of,
-    is_to_be_taken_back,
+    note_to_ask_again,
     told_not_found,
 )
 from coding_assistant.chat.project_code import ProjectCode
@@ -43,18 +43,17 @@ async def draft_grounding(draft: Draft, code: ProjectCode, rules: GroundingRules
 async def begun_again(
     draft: Draft, composed: ComposedPrompt, engine: Engine, code: ProjectCode, rules: GroundingRules
 ) -> ComposedPrompt | None:
-    """Take the draft back if its point is an invention, and return the prompt to ask again with.
+    """Take the draft back if its point is an invention or it has no words; return the prompt to go on with.
 
     None: the draft stands. So does whatever is written the second time.
     """
     grounding = await draft_grounding(draft, code, rules)
-    if draft.question is None or not is_to_be_taken_back(draft.text, grounding, draft.question, rules):
+    if draft.question is None:
         return None
-    names = grounding.unverified_names
+    note = note_to_ask_again(draft.text, grounding, draft.question, rules)
     room = composed.receipt.limit - composed.receipt.reserved
-    again = await asked_again(engine, composed, names, most_tokens=room)
-    if again is None:
-        return None
-    prompt, note = again
-    draft.take_back(names, note=note, note_tokens=len(prompt.tokens) - len(composed.tokens))
+    prompt = await asked_again(engine, composed, note, most_tokens=room) if note else None
+    if prompt is not None:
+        read = len(prompt.tokens) - len(composed.tokens)
+        draft.take_back(grounding.unverified_names, note=note, note_tokens=read)
     return prompt

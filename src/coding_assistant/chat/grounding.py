@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Final
 
+from coding_assistant.chat.bare_answers import WORDS_NOTE, is_bare
 from coding_assistant.chat.lacking_words import lacking_note, telling_words
 from coding_assistant.chat.project_code import ProjectCode
 from coding_assistant.chat.prompt import ComposedPrompt
@@ -131,20 +132,28 @@ def nearest(sources: Sequence[Source]) -> tuple[NamedPlace, ...]:
     return tuple(places.values())[:MOST_NEAREST]
 
 
+def note_to_ask_again(
+    answer: str, grounding: Grounding, question: GroundedQuestion, rules: GroundingRules
+) -> str:
+    """Return what the model is told when it is to answer once more; empty for an answer that stands."""
+    if is_to_be_taken_back(answer, grounding, question, rules):
+        return retry_note(grounding.unverified_names)
+    return WORDS_NOTE if rules.asks_again and is_bare(answer) else ""
+
+
 async def asked_again(
-    engine: Engine, composed: ComposedPrompt, names: Sequence[str], *, most_tokens: int
-) -> tuple[ComposedPrompt, str] | None:
-    """Return the prompt with a note on the names behind the question, and the note; None if there is no room.
+    engine: Engine, composed: ComposedPrompt, note: str, *, most_tokens: int
+) -> ComposedPrompt | None:
+    """Return the prompt with a note behind the question; None if there is no room.
 
     It differs from the first at its very end: the engine reads no more than the note.
     """
-    note = retry_note(names)
     *before, asked = composed.messages
     messages = (*before, replace(asked, text=f"{asked.text}\n\n{note}"))
     tokens = await engine.encode(messages)
     if len(tokens) > most_tokens:
         return None
-    return replace(composed, tokens=tokens, messages=messages), note
+    return replace(composed, tokens=tokens, messages=messages)
 
 
 def _is_said(name: str, question: str, shown: Sequence[Source]) -> bool:

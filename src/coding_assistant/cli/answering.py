@@ -109,7 +109,8 @@ class AnswerView:
         self.end_text()
         self._prose = Prose(self._output.width) if self._output.is_terminal else None
         names = ", ".join(f"`{name}`" for name in event.names)
-        self._output.line(Span(f"Taken back, for the project has no {names}. Once more:", "yellow"))
+        reason = f"the project has no {names}" if names else "it only points at sources"
+        self._output.line(Span(f"Taken back, for {reason}. Once more:", "yellow"))
         self._output.line()
 
     def write(self, text: str) -> None:

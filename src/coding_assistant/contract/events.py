@@ -117,7 +117,10 @@ class TextEvent(Response):
 
 
 class RetractedEvent(Response):
-    """All text so far is taken back: it rests on names that the project lacks. Another answer follows."""
+    """All text so far is taken back, and another answer follows.
+
+    It rested on these names, which the project lacks; without names: it only pointed at sources.
+    """
 
     names: list[str]
 

@@ -110,7 +110,10 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class AnswerRetracted:
-    """All text so far is taken back: it rests on names that the project lacks. Another answer follows."""
+    """All text so far is taken back, and another answer follows.
+
+    It rested on these names, which the project lacks; without names: it only pointed at sources.
+    """
 
     names: tuple[str, ...]
 

@@ -3,7 +3,13 @@ from datetime import UTC, datetime
 import anyio
 import pytest
 
-from coding_assistant.chat.generation import ENDED_KEPT, Generation, open_generations
+from coding_assistant.chat.generation import (
+    ENDED_BYTES,
+    ENDED_KEPT,
+    ENDED_KEPT_ANYWAY,
+    Generation,
+    open_generations,
+)
 from coding_assistant.domain import (
     AnswerEvent,
     AnswerFailed,
@@ -107,3 +113,18 @@ async def test_old_answers_are_forgotten_and_running_ones_never() -> None:
         with pytest.raises(GenerationNotFound):
             generations.get("t1")
         await running.stop()
+
+
+async def test_of_long_answers_only_the_latest_are_kept_event_by_event() -> None:
+    async def end(generation: Generation) -> None:
+        generation.emit(TextDelta("x" * ENDED_BYTES))
+        generation.emit(END)
+
+    async with open_generations() as generations:
+        for number in range(ENDED_KEPT_ANYWAY + 2):
+            await events_after(generations.start(started(number, conversation=f"c{number}"), end), 0)
+        generations.start(started(9_999, conversation="last"), end)
+
+        kept = [generations.find(f"t{number}") is not None for number in range(ENDED_KEPT_ANYWAY + 2)]
+
+    assert kept == [False, False] + [True] * ENDED_KEPT_ANYWAY
