@@ -2,9 +2,10 @@
 
 import os
 import re
+import select
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,9 @@ STANDARD_INPUT = "standard input"
 
 UTF8_BYTES = 4
 """The longest character in UTF-8; more bytes than this for each allowed character are too long a text."""
+
+SILENT_SECONDS = 3.0
+"""After so long a user is told what is waited for: whoever started the command may have left a pipe open."""
 
 _RANGE = re.compile(r"(?P<path>.+?):(?P<start>\d{1,9})(?:-(?P<end>\d{1,9}))?")
 
@@ -75,17 +79,29 @@ def is_piped() -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
 
 
-def piped_text() -> str:
+def piped_text(on_silence: Callable[[], None], *, silent_seconds: float = SILENT_SECONDS) -> str:
     """Return what is piped in, to its end; empty if nothing but blanks is. Bytes are kept that are no UTF-8.
 
+    ``on_silence`` is called once when nothing has come for so long; what is slow to come is waited for.
     Raises ``AttachmentTooLarge``: what stands before the pipe may never end.
     """
     if not is_piped():
         return ""
+    if not _has_begun(silent_seconds):
+        on_silence()
     given = sys.stdin.buffer.read(UTF8_BYTES * MOST_ATTACHED_CHARACTERS + 1)
     text = given.decode("utf-8", "surrogateescape")
     require_size(len(text))
     return text if text.strip() else ""
+
+
+def _has_begun(seconds: float) -> bool:
+    """Return whether something, be it the end, comes on the standard input in time."""
+    try:
+        ready, _, _ = select.select([sys.stdin], [], [], seconds)
+    except (OSError, ValueError):  # Windows, or no file of the system
+        return True
+    return bool(ready)
 
 
 def _file(typed: str) -> Path | None:

@@ -72,8 +72,9 @@ def list_conversations(
         # A folder that was never asked about has none, and listing does not make it known.
         found: list[ConversationView] = []
         if every or about:
-            archived_too = None if deleted else archived
-            found = bridge.run(calls.conversations(project=about, archived=archived_too, deleted=deleted))
+            found = bridge.run(
+                calls.conversations(project=about, archived=None if deleted else archived, deleted=deleted)
+            )
     _print_list(output, side, found, as_json=as_json)
     if not found and not every:
         side.line(Span("--all lists those about every folder.", "dim"))

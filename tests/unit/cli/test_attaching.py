@@ -1,4 +1,5 @@
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def test_what_is_piped_in_comes_behind_the_files(project: Path) -> None:
 
 def piped(monkeypatch: pytest.MonkeyPatch, data: bytes) -> str:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-    return piped_text()
+    return piped_text(lambda: None)
 
 
 def test_piped_text_is_read_as_it_is_and_blanks_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,6 +76,18 @@ def test_piped_text_is_read_as_it_is_and_blanks_are_none(monkeypatch: pytest.Mon
 def test_a_pipe_that_never_ends_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AttachmentTooLarge):
         piped(monkeypatch, b"x" * (4 * MOST_ATTACHED_CHARACTERS + 10))
+
+
+def test_a_pipe_on_which_nothing_comes_is_told_and_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as silent, os.fdopen(writing, "w") as other:
+
+        def write_at_last() -> None:
+            other.write("a diff")
+            other.close()
+
+        monkeypatch.setattr(sys, "stdin", silent)
+        assert piped_text(write_at_last, silent_seconds=0.0) == "a diff"
 
 
 def test_a_device_is_no_pipe_and_a_file_is_one(monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
