@@ -39,8 +39,6 @@ from coding_assistant.errors import InvalidRequest, InvalidText, ModelMissing, M
 from coding_assistant.project.walk import open_root
 from coding_assistant.settings import Settings
 
-_WAITS_FOR_PIPE = "Waiting for what is piped in, to its end; `< /dev/null` asks without it."
-
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -129,7 +127,7 @@ def ask(
         deep=deep,
         diff=as_diff,
     )
-    piped = "" if question in {None, "-"} else piped_text(lambda: side.line(_WAITS_FOR_PIPE))
+    piped = "" if question in {None, "-"} else piped_text(side)
     settings = ready_settings(
         context, model=model, screen=side, goes_on=goes_on, conversation=conversation, project=project
     )

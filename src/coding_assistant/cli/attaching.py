@@ -5,11 +5,12 @@ import re
 import select
 import stat
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from coding_assistant.chat.attachments import MOST_ATTACHED_CHARACTERS, require_size
+from coding_assistant.cli.screen import Screen
 from coding_assistant.contract import Attachment
 from coding_assistant.errors import InvalidAttachment
 
@@ -79,20 +80,24 @@ def is_piped() -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
 
 
-def piped_text(on_silence: Callable[[], None], *, silent_seconds: float = SILENT_SECONDS) -> str:
+def piped_text(side: Screen, *, silent_seconds: float = SILENT_SECONDS) -> str:
     """Return what is piped in, to its end; empty if nothing but blanks is. Bytes are kept that are no UTF-8.
 
-    ``on_silence`` is called once when nothing has come for so long; what is slow to come is waited for.
-    Raises ``AttachmentTooLarge``: what stands before the pipe may never end.
+    What is slow to come is waited for; that is told, and so is an empty pipe if a person looks on. Raises
+    ``AttachmentTooLarge``: what stands before the pipe may never end.
     """
     if not is_piped():
         return ""
     if not _has_begun(silent_seconds):
-        on_silence()
+        side.line("Waiting for what is piped in, to its end; `< /dev/null` asks without it.")
     given = sys.stdin.buffer.read(UTF8_BYTES * MOST_ATTACHED_CHARACTERS + 1)
     text = given.decode("utf-8", "surrogateescape")
     require_size(len(text))
-    return text if text.strip() else ""
+    if text.strip():
+        return text
+    if side.is_terminal:  # `git diff` without a change, for one
+        side.line("Nothing was piped in: the question is asked without it.")
+    return ""
 
 
 def _has_begun(seconds: float) -> bool:

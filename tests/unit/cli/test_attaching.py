@@ -7,6 +7,7 @@ import pytest
 
 from coding_assistant.chat.attachments import MOST_ATTACHED_CHARACTERS
 from coding_assistant.cli.attaching import TypedFile, attachments, is_piped, piped_text
+from coding_assistant.cli.screen import Screen
 from coding_assistant.contract import Attachment
 from coding_assistant.errors import AttachmentTooLarge, InvalidAttachment
 
@@ -65,7 +66,7 @@ def test_what_is_piped_in_comes_behind_the_files(project: Path) -> None:
 
 def piped(monkeypatch: pytest.MonkeyPatch, data: bytes) -> str:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-    return piped_text(lambda: None)
+    return piped_text(Screen(io.StringIO()))
 
 
 def test_piped_text_is_read_as_it_is_and_blanks_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,16 +79,33 @@ def test_a_pipe_that_never_ends_is_not_read_for_ever(monkeypatch: pytest.MonkeyP
         piped(monkeypatch, b"x" * (4 * MOST_ATTACHED_CHARACTERS + 10))
 
 
+class Terminal(io.StringIO):
+    """A stream that a person looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def test_a_pipe_on_which_nothing_comes_is_told_and_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Side(io.StringIO):
+        def write(self, text: str) -> int:
+            if "Waiting" in text:
+                os.write(writing, b"a diff")
+                os.close(writing)
+            return super().write(text)
+
     reading, writing = os.pipe()
-    with os.fdopen(reading) as silent, os.fdopen(writing, "w") as other:
-
-        def write_at_last() -> None:
-            other.write("a diff")
-            other.close()
-
+    with os.fdopen(reading) as silent:
         monkeypatch.setattr(sys, "stdin", silent)
-        assert piped_text(write_at_last, silent_seconds=0.0) == "a diff"
+        assert piped_text(Screen(Side()), silent_seconds=0.0) == "a diff"
+
+
+def test_an_empty_pipe_is_told_to_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
+    terminal = Terminal()
+    assert not piped_text(Screen(terminal))
+    assert "Nothing was piped in" in terminal.getvalue()
 
 
 def test_a_device_is_no_pipe_and_a_file_is_one(monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
