@@ -1,6 +1,7 @@
 """What is still asked of the turns that a summary stands for, without reading them for each question.
 
-A conversation goes on for hundreds of turns; a question costs the same after all of them.
+A conversation goes on for hundreds of turns, and a question must not cost more and more for it.
+Knows nothing of prompts.
 """
 
 from collections import OrderedDict, defaultdict
@@ -30,7 +31,8 @@ _TURNS_AT_ONCE: Final = 32
 class TurnsTotal:
     """The turns of a conversation up to one of them, in sum.
 
-    ``tokens`` is what they took when they were asked, ``models`` are those that answered.
+    ``tokens`` is what they took when they were asked, ``models`` are those that answered. By its id and its
+    serial number is known whether the last one is still there.
     """
 
     last_number: int = 0
