@@ -5,9 +5,11 @@ answer (the model, the user, a failure, the end of the process) is written down 
 """
 
 import logging
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 from time import monotonic
 
 import anyio
@@ -21,7 +23,7 @@ from coding_assistant.chat.draft import Draft
 from coding_assistant.chat.edits import proposed_edits
 from coding_assistant.chat.fronts import CodeAskedAbout, Fronts
 from coding_assistant.chat.generation import Emit, Generation, internal_failure
-from coding_assistant.chat.grounded_draft import begun_again, draft_grounding
+from coding_assistant.chat.grounded_draft import begun_again, ground
 from coding_assistant.chat.grounding import GroundingRules, grounded_question, question_note
 from coding_assistant.chat.model import ChatModel, KeptConversation, front_digest, kept_conversation
 from coding_assistant.chat.prompt import ComposedPrompt, compose, question_too_long
@@ -328,8 +330,9 @@ class Answering:
     ) -> None:
         """Write the answer down and tell how it ended."""
         try:
-            draft.grounding = await draft_grounding(draft, asked.about.code, self._rules)
-            resolved = await self._resolve(asked, draft)
+            await ground(draft, asked.about.code, self._rules)
+            current = await asked.about.code.current_texts(source.chunk.path for source in draft.shown)
+            resolved = _resolved(asked, draft, current)
             answer = draft.answer(
                 resolved, finish, model=self.model.engine.name, failure=failure.message if failure else ""
             )
@@ -344,29 +347,26 @@ class Answering:
             return
         for citation in resolved.citations:
             emit(CitationFound(citation))
-        edits = await self._edits(asked, draft)
+        edits: ProposedEdits | None = None
+        if asked.wants_diff:
+            edits = await to_thread.run_sync(proposed_edits, draft.text, draft.shown, current)
         emit(AnswerFinished(asked.session_id, turn, draft.reasoning.strip(), edits))
         self._compacting.note_answer(turn.conversation_id, asked.about.project)
         if draft.ended:
             read, seconds = draft.ended.new_tokens, draft.ended.reading_seconds
             await to_thread.run_sync(self.model.speeds.add, self.model.engine.name, read, seconds)
 
-    async def _resolve(self, asked: AskedQuestion, draft: Draft) -> ResolvedAnswer:
-        current = await asked.about.code.current_texts(source.chunk.path for source in draft.shown)
-        return resolve(
-            draft.text.strip(),
-            draft.shown,
-            current,
-            question=asked.turn.question,
-            says_nothing=draft.grounding.not_found,
-        )
 
-    async def _edits(self, asked: AskedQuestion, draft: Draft) -> ProposedEdits | None:
-        """Return what the answer's code would change, if the asker wants to know."""
-        if not asked.wants_diff:
-            return None
-        current = await asked.about.code.current_texts(source.chunk.path for source in draft.shown)
-        return await to_thread.run_sync(proposed_edits, draft.text, draft.shown, current)
+def _resolved(
+    asked: AskedQuestion, draft: Draft, current: Mapping[PurePosixPath, str | None]
+) -> ResolvedAnswer:
+    return resolve(
+        draft.text.strip(),
+        draft.shown,
+        current,
+        question=asked.turn.question,
+        says_nothing=draft.grounding.not_found,
+    )
 
 
 def _with_freshness(receipt: Receipt, *, files: int, changed: int) -> Receipt:

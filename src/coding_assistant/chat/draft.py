@@ -39,6 +39,7 @@ class Draft:
     question: GroundedQuestion | None = None
     note: str = ""
     grounding: Grounding = field(default_factory=Grounding)
+    grounded_text: str | None = None
     search: str = ""
     searching: float = 0.0
     loading: float = 0.0
@@ -62,7 +63,7 @@ class Draft:
         """Begin again: the answer rests on these names, and the note that takes so many tokens says so."""
         self.reasoning, self.text, self.tokens, self.are_tokens_known = "", "", (), True
         self.note = "\n\n".join(filter(None, (self.note, note)))
-        self.grounding = Grounding(taken_back=tuple(names))
+        self.grounding, self.grounded_text = Grounding(taken_back=tuple(names)), None
         if self.receipt:
             self.receipt = with_note(self.receipt, note_tokens)
         self.saved = -inf

@@ -23,21 +23,24 @@ from coding_assistant.protocols import Engine
 logger = logging.getLogger(__name__)
 
 
-async def draft_grounding(draft: Draft, code: ProjectCode, rules: GroundingRules) -> Grounding:
-    """Return what of the draft the project does not bear out.
+async def ground(draft: Draft, code: ProjectCode, rules: GroundingRules) -> Grounding:
+    """Return, and note in the draft, what of its text the project does not bear out.
 
-    Nothing, where the index cannot be asked now: an answer is not lost for that.
+    Nothing, where the index cannot be asked now: an answer is not lost for that. Names take up to 150 ms each
+    to be looked up, so no text is grounded twice.
     """
-    if draft.question is None:
-        return Grounding()
     text = draft.text.strip()
+    if draft.question is None or text == draft.grounded_text:
+        return draft.grounding
     try:
         found = await grounding_of(text, draft.question, code, shown=draft.shown)
     except CodingAssistantError as error:
         logger.warning("the names of an answer were not looked up: %s", error.code)
         found = Grounding()
     found = replace(found, taken_back=draft.grounding.taken_back)
-    return told_not_found(found, text, draft.question, rules, draft.sources)
+    draft.grounding = told_not_found(found, text, draft.question, rules, draft.sources)
+    draft.grounded_text = text
+    return draft.grounding
 
 
 async def begun_again(
@@ -47,7 +50,7 @@ async def begun_again(
 
     None: the draft stands. So does whatever is written the second time.
     """
-    grounding = await draft_grounding(draft, code, rules)
+    grounding = await ground(draft, code, rules)
     if draft.question is None:
         return None
     note = note_to_ask_again(draft.text, grounding, draft.question, rules)

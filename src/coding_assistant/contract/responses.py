@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -20,6 +20,22 @@ from coding_assistant.contract.views import (
     VainSearchView,
 )
 from coding_assistant.index.known_files import Counts
+
+# What an answer and a message of the history say alike.
+NotFound: TypeAlias = Annotated[
+    bool, Field(description="The answer says that the project does not hold what was asked for.")
+]
+SearchedInVain: TypeAlias = Annotated[
+    VainSearchView | None, Field(description="What was searched in vain; null unless `not_found`.")
+]
+UnverifiedNames: TypeAlias = Annotated[
+    list[str],
+    Field(description="Names in the answer that stand nowhere in the project: they may be made up."),
+]
+TakenBack: TypeAlias = Annotated[
+    list[str],
+    Field(description="Names that are not in the project, for which a first answer was taken back."),
+]
 
 
 class QueryResponse(Response):
@@ -39,20 +55,10 @@ class QueryResponse(Response):
     unknown_citations: list[int] = Field(
         description="Numbers that the answer cites and no source has; they are marked in the text."
     )
-    not_found: bool = Field(
-        default=False, description="The answer says that the project does not hold what was asked for."
-    )
-    searched: VainSearchView | None = Field(
-        default=None, description="What was searched in vain; null unless `not_found`."
-    )
-    unverified_names: list[str] = Field(
-        default_factory=list,
-        description="Names in the answer that stand nowhere in the project: they may be made up.",
-    )
-    taken_back: list[str] = Field(
-        default_factory=list,
-        description="Names that are not in the project, for which a first answer was taken back.",
-    )
+    not_found: NotFound = False
+    searched: SearchedInVain = None
+    unverified_names: UnverifiedNames = Field(default_factory=list)
+    taken_back: TakenBack = Field(default_factory=list)
     sources: list[SourceView]
     receipt: ReceiptView | None
     finish_reason: domain.Finish
@@ -120,20 +126,10 @@ class MessageView(Response):
     sources: list[SourceView] = Field(default_factory=list)
     receipt: ReceiptView | None = None
     failure: str = Field(default="", description="Why the answer failed; empty if it did not.")
-    not_found: bool = Field(
-        default=False, description="The answer says that the project does not hold what was asked for."
-    )
-    searched: VainSearchView | None = Field(
-        default=None, description="What was searched in vain; null unless `not_found`."
-    )
-    unverified_names: list[str] = Field(
-        default_factory=list,
-        description="Names in the answer that stand nowhere in the project: they may be made up.",
-    )
-    taken_back: list[str] = Field(
-        default_factory=list,
-        description="Names that are not in the project, for which a first answer was taken back.",
-    )
+    not_found: NotFound = False
+    searched: SearchedInVain = None
+    unverified_names: UnverifiedNames = Field(default_factory=list)
+    taken_back: TakenBack = Field(default_factory=list)
 
 
 class ChatHistoryResponse(Response):
