@@ -27,6 +27,8 @@ _PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 
 # A word, or what a question writes as one name: dotted.or::scoped, .method, @decorator, $variable, call().
 _NAME = re.compile(r"(?:(?<!\S)[.@$])?\w+(?:(?:\.|::|#|->)\w+)*(?:\(\))?")
+_LONG_NAME = re.compile(r"[^\W\d]\w{2,}")
+_JOINT = re.compile(r"_|[a-z0-9][A-Z]")
 _BACKTICKED = re.compile(r"`([^`]+)`")
 # Names show themselves by a joint, an underscore or a hump.
 _CODE_SHAPED = re.compile(r"\W|_|[a-z0-9][A-Z]|[A-Z]{2}[a-z]")
@@ -72,6 +74,11 @@ class QueryTerms:
     def expression(self) -> str:
         """The terms as an FTS5 query that matches any of them; empty when there is nothing to match."""
         return " OR ".join(f'"{term}"' for term in self.terms)
+
+
+def code_names(text: str) -> list[str]:
+    """Return the names that are written as only code writes them, each once: any other word may be prose."""
+    return [name for name in dict.fromkeys(_LONG_NAME.findall(text)) if _JOINT.search(name)]
 
 
 def index_terms(text: str) -> str:

@@ -6,12 +6,14 @@ chunks are cut once more, now with the question in hand, and their parts are ran
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise, takewhile
 from pathlib import PurePosixPath
+from typing import Self
 
 import numpy as np
 
@@ -20,13 +22,23 @@ from coding_assistant.index.ranking import Ranked, by_score
 from coding_assistant.index.vectors import embedding_text
 from coding_assistant.project.chunk import chunk_by_lines
 from coding_assistant.protocols import Embedder
-from coding_assistant.terms import QueryTerms, index_terms, query_terms, stem
+from coding_assistant.terms import QueryTerms, code_names, index_terms, query_terms, stem
 
-# Each on a plateau (docs/retrieval-log.md, "Excerpts").
-_CHUNKS = 45
+# Each on a plateau (docs/retrieval-log.md, "Excerpts" and "What excerpts look like").
+_CHUNKS = 60
 _EXCERPT_CHARACTERS = 300
-_LINES_SHARE = 2 / 3  # of the best chunk's score, which an excerpt's own lines add at most to its chunk's
+_LINES_SHARE = 2.0  # of the best chunk's score, which an excerpt's own lines add at most to its chunk's
 _VECTOR_WEIGHT = 3.0  # of an excerpt's vector, where its words weigh 1
+
+# Lines full of names say how something is done; a comment often says only that it is. Both whatever is asked.
+_NAMES_SHARE = 0.2  # of the best chunk's score, times the logarithm of one and the names
+_COMMENT_LOSS = 0.25  # of an excerpt's score, if all of its lines are comments
+
+# A line that only comments, in any of the usual languages. Not a directive of C, nor an attribute of Rust.
+_COMMENT = re.compile(
+    r"""\s*(?:\#(?!\s*(?:define|include|if|ifdef|ifndef|else|elif|endif|undef|pragma|error)\b|[\[!])"""
+    r"""|//|/\*|\*(?:\s|/|$)|--\s|;|%|\"{3}|'{3})"""
+)
 
 # What was cut is remembered: who asks on asks about the same code. 4 kB each.
 _MOST_REMEMBERED = 2_000
@@ -41,11 +53,24 @@ _LENGTH_PENALTY = 0.75
 
 @dataclass(frozen=True, slots=True)
 class _Lines:
-    """Some lines of a chunk, counted from its first, with their terms."""
+    """Some lines of a chunk, counted from its first: their terms, and what they look like.
+
+    ``names`` counts those that are written as code, ``comments`` is the share of lines that only comment.
+    """
 
     start: int
     end: int
     terms: str
+    names: int
+    comments: float
+
+    @classmethod
+    def of(cls, lines: Sequence[str], start: int, end: int) -> Self:
+        """Return the lines from ``start`` up to, but without, ``end``."""
+        own = lines[start:end]
+        text = "\n".join(own)
+        comments = sum(1 for line in own if _COMMENT.match(line)) / len(own)
+        return cls(start, end - 1, index_terms(text), len(code_names(text)), comments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +98,27 @@ class _Excerpt:
         lines = self.chunk.text.split("\n")[self.lines.start : self.lines.end + 1]
         return embedding_text(self.chunk.path, self.chunk.symbol, "\n".join(lines))
 
-    def ranked(self, relevance: float) -> Ranked:
-        """Return the excerpt with what speaks for its chunk and what its lines add."""
+    def ranked(self, relevance: float, *, best: float) -> Ranked:
+        """Return the excerpt with what speaks for its chunk, and what its lines add as shares of ``best``.
+
+        What its place takes from the chunk, it takes from the lines.
+        """
         first = self.chunk.start_line
         head = self.found.head._replace(start_line=first + self.lines.start, end_line=first + self.lines.end)
-        return Ranked(
-            head, self.found.score + relevance, {**self.found.why, "lines": relevance}, is_excerpt=True
-        )
+        why = {
+            **self.found.why,
+            "lines": self._left * best * _LINES_SHARE * relevance,
+            "names": self._left * best * _NAMES_SHARE * math.log1p(self.lines.names),
+        }
+        why["comments"] = -_COMMENT_LOSS * self.lines.comments * sum(why.values())
+        return Ranked(head, sum(why.values()), why, is_excerpt=True)
+
+    @property
+    def _left(self) -> float:
+        """What the chunk's place has left of its score, as a share."""
+        score = self.found.score
+        whole = score - self.found.why.get("place", 0.0)
+        return score / whole if whole > 0 else 1.0
 
 
 def to_be_cut(ranked: Sequence[Ranked]) -> list[Ranked]:
@@ -102,9 +141,9 @@ def narrowed(
         for found in near
         for lines in _cut(chunks[found.head.id].text)
     ]
-    most = _LINES_SHARE * near[0].score
+    best = near[0].score
     found = [
-        excerpt.ranked(most * relevance)
+        excerpt.ranked(relevance, best=best)
         for excerpt, relevance in zip(excerpts, _relevance(excerpts, query, embedder), strict=True)
     ]
     others = [each for each in ranked if each.head.id not in chunks]
@@ -119,10 +158,7 @@ def _cut(text: str) -> tuple[_Lines, ...]:
     )
     lines = text.split("\n")
     starts = [0, *(part.start_line - 1 for part in parts[1:]), len(lines)]
-    return tuple(
-        _Lines(start, following - 1, index_terms("\n".join(lines[start:following])))
-        for start, following in pairwise(starts)
-    )
+    return tuple(_Lines.of(lines, start, following) for start, following in pairwise(starts))
 
 
 @lru_cache(maxsize=_MOST_REMEMBERED)

@@ -100,6 +100,24 @@ def test_what_spoke_for_a_chunk_speaks_for_its_excerpts() -> None:
     assert first.why["text"] == pytest.approx(2 * second.why["text"])
 
 
+def test_of_lines_that_fit_alike_those_with_names_come_first_and_comments_last() -> None:
+    said = _hit("# run the step\n# run the step\n# run the step", path="a.py")
+    plain = _hit("run the step\nrun the step\nrun the step", path="b.py")
+    done = _hit("run the step\nrun_step(next_step)\nrun the step", path="c.py")
+
+    found = narrowed([said, plain, done], "run the step", embedder=None)
+
+    assert [str(hit.chunk.path) for hit in found] == ["c.py", "b.py", "a.py"]
+    assert found[0].why["names"] > 0 > found[2].why["comments"]
+
+
+@pytest.mark.parametrize("line", ["#define LIMIT 10", "#[derive(Debug)]", "*limit = 10;", "--limit;"])
+def test_code_that_looks_like_a_comment_is_none(line: str) -> None:
+    (found,) = narrowed([_hit(line)], "limit", embedder=None)
+
+    assert not found.why["comments"]
+
+
 def test_excerpts_of_several_chunks_are_ranked_among_each_other() -> None:
     plain = _hit(_function("plain"), score=1.0)
     fitting = _hit("def renew(cookie):\n    return cookie", line=100, score=0.9)
@@ -111,8 +129,8 @@ def test_hits_beyond_the_best_stay_whole_and_behind() -> None:
     found = narrowed(hits, "run", embedder=None)
     whole = [hit.chunk for hit in hits]
     kept = [chunk for chunk in whole if chunk in [hit.chunk for hit in found]]
-    assert kept == whole[45:]
-    assert [hit.chunk for hit in found[-35:]] == kept
+    assert kept == whole[60:]
+    assert [hit.chunk for hit in found[-20:]] == kept
     assert {hit.chunk.path for hit in found} == {chunk.path for chunk in whole}
     scores = [hit.score for hit in found]
     assert scores == sorted(scores, reverse=True)
