@@ -13,13 +13,14 @@ from multiprocessing import get_context
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
-from retrieval_bench.adapters.adapter import Adapter
+from retrieval_bench.adapters.adapter import MOST_SPANS, Adapter
 from retrieval_bench.adapters.registry import make_adapter
 from retrieval_bench.corpora import Corpus, Scope
-from retrieval_bench.metrics import RANKS, score_list, score_sources
+from retrieval_bench.metrics import BUDGETS_TOKENS, RANKS, score_list, score_sources
 from retrieval_bench.questions import Question
+from retrieval_bench.spans import Budget
 
-DEEP = 100  # spans enough for ten files, and more sources than any budget holds
+TIMED_TOKENS = 1_000
 EDITS = 5
 # An index may distrust a file whose time of change is as recent as this, and read it again at every update.
 SETTLING_SECONDS = 2.2
@@ -112,11 +113,16 @@ def _ask(adapter: Adapter, question: Question, characters_per_token: float) -> d
     started = time.perf_counter()
     listed = adapter.search(question.text, RANKS)
     answered = time.perf_counter()
-    deep = adapter.search(question.text, DEEP)
-    asked = time.perf_counter()
-    sources = adapter.sources(question.text, DEEP, context=question.context)
-    times = {"ms search": (answered - started) * 1_000, "ms sources": (time.perf_counter() - asked) * 1_000}
-    return score_list(question, listed, deep) | score_sources(question, sources, characters_per_token) | times
+    deep = adapter.search(question.text, MOST_SPANS)
+    scores = score_list(question, listed, deep) | {"ms search": (answered - started) * 1_000}
+    for tokens in BUDGETS_TOKENS:
+        budget = Budget(tokens, characters_per_token)
+        asked = time.perf_counter()
+        sources = adapter.sources(question.text, budget, context=question.context)
+        if tokens == TIMED_TOKENS:
+            scores["ms sources"] = (time.perf_counter() - asked) * 1_000
+        scores |= score_sources(question, sources, budget)
+    return scores
 
 
 def _look_milliseconds(adapter: Adapter) -> float:
@@ -145,7 +151,7 @@ def _one_edit(adapter: Adapter, file: Path, original: bytes, number: int) -> flo
     file.write_bytes(original + f"\n{word} = {number}\n".encode())
     started = time.perf_counter()
     adapter.refresh()
-    spans = adapter.search(word, DEEP)
+    spans = adapter.search(word, MOST_SPANS)
     milliseconds = (time.perf_counter() - started) * 1_000
     return milliseconds if any(word in span.text for span in spans) else None
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 from retrieval_bench.questions import Gold, Question
-from retrieval_bench.spans import Span, one_per_file, within
+from retrieval_bench.spans import Budget, Span, one_per_file, within
 
 RANKS = 10
 RECALL_RANKS = (1, 5, 10)
@@ -30,24 +30,19 @@ def score_list(question: Question, listed: Sequence[Span], deep: Sequence[Span])
     return scores | {f"r@{ranks}": recall(by_file, files, ranks) for ranks in RECALL_RANKS}
 
 
-def score_sources(
-    question: Question, sources: Sequence[Span], characters_per_token: float
-) -> dict[str, float]:
-    """Score sources for a model within each budget.
+def score_sources(question: Question, sources: Sequence[Span], budget: Budget) -> dict[str, float]:
+    """Score sources for a model within a budget.
 
     ``files`` is the share of gold files shown in part, ``spans`` 1 if every gold span is touched, ``lines``
     the share of gold lines shown; the last two only where the gold lines are the release's own.
     """
     files = {gold.path for gold in question.gold}
-    scores = {}
-    for budget in BUDGETS_TOKENS:
-        shown = within(sources, budget, characters_per_token)
-        scores[f"files@{budget}"] = len(files & {span.path for span in shown}) / len(files)
-        if question.lines_hold:
-            scores[f"spans@{budget}"] = float(
-                all(any(touches(span, gold) for span in shown) for gold in question.gold)
-            )
-            scores[f"lines@{budget}"] = lines_shown(shown, question.gold)
+    shown = within(sources, budget)
+    scores = {f"files@{budget.tokens}": len(files & {span.path for span in shown}) / len(files)}
+    if question.lines_hold:
+        touched = all(any(touches(span, gold) for span in shown) for gold in question.gold)
+        scores[f"spans@{budget.tokens}"] = float(touched)
+        scores[f"lines@{budget.tokens}"] = lines_shown(shown, question.gold)
     return scores
 
 

@@ -29,16 +29,28 @@ def one_per_file(spans: Iterable[Span]) -> list[Span]:
     return list(first.values())
 
 
-def within(spans: Iterable[Span], budget_tokens: int, characters_per_token: float) -> list[Span]:
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How many tokens of sources there is room for, and how many characters count as one."""
+
+    tokens: int
+    characters_per_token: float = CHARACTERS_PER_TOKEN
+
+    def cost(self, span: Span) -> float:
+        """Return the tokens that a span takes."""
+        return len(span.text) / self.characters_per_token
+
+
+def within(spans: Iterable[Span], budget: Budget) -> list[Span]:
     """Return the spans that are shown when every one that still fits is taken in turn.
 
     Tokens are counted in one way for all adapters, by the length of what is shown, so none gains by its
     tokenizer.
     """
-    left = budget_tokens * characters_per_token
+    left = float(budget.tokens)
     shown = []
     for span in spans:
-        if len(span.text) <= left:
-            left -= len(span.text)
+        if (cost := budget.cost(span)) <= left:
+            left -= cost
             shown.append(span)
     return shown

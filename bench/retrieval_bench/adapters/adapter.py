@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from retrieval_bench.spans import Span
+from retrieval_bench.spans import Budget, Span
+
+MOST_SPANS = 100
+"""Enough for ten files, and more sources than any budget holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +35,8 @@ class Adapter(Protocol):
         """Return at most ``limit`` spans as a list to choose from."""
         ...
 
-    def sources(self, query: str, limit: int, *, context: str = "") -> Sequence[Span]:
-        """Return at most ``limit`` spans for a model to read.
+    def sources(self, query: str, budget: Budget, *, context: str = "") -> Sequence[Span]:
+        """Return spans for a model to read, best first, as many as it has or more than there is room for.
 
         ``context`` are words of a conversation that a follow-up leans on.
         """

@@ -3,6 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import anyio
+
+from coding_assistant.chat import deeper
+from coding_assistant.chat.query import SearchText
 from coding_assistant.domain import Chunk, Hit, IndexFinished, SearchMode
 from coding_assistant.embedding.static import StaticEmbedder
 from coding_assistant.index.build import index_fingerprint, update
@@ -10,7 +14,7 @@ from coding_assistant.index.embed import embed_missing
 from coding_assistant.index.search import Searcher
 from coding_assistant.index.store import ProjectIndex
 from retrieval_bench.adapters.adapter import BuildCosts, folder_bytes
-from retrieval_bench.spans import Span
+from retrieval_bench.spans import Budget, Span
 
 
 class _Ours:
@@ -39,10 +43,15 @@ class _Ours:
         """Search as for a result list."""
         return _spans(self._searcher.search(query, limit=limit, mode=self._mode))
 
-    def sources(self, query: str, limit: int, *, context: str = "") -> Sequence[Span]:
-        """Search as for an answer."""
-        hits = self._searcher.find_sources(query, limit=limit, mode=self._mode, context=context)
-        return _spans(hits)
+    def sources(self, query: str, budget: Budget, *, context: str = "") -> Sequence[Span]:
+        """Search as for an answer: with names from what is found first, where the product does."""
+        search = SearchText(query, context)
+        reach = deeper.Reach(budget.tokens, cost=lambda chunk: budget.cost(span_of(chunk)))
+        return _spans(anyio.run(deeper.find_hits, search, self, reach))
+
+    async def find_sources(self, query: str, *, context: str = "", limit: int) -> list[Hit]:
+        """Search once."""
+        return self._searcher.find_sources(query, limit=limit, mode=self._mode, context=context)
 
     def close(self) -> None:
         """Close the index."""

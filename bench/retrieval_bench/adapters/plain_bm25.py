@@ -10,9 +10,9 @@ from coding_assistant.index.store import IndexedFile
 from coding_assistant.project.chunk import chunk
 from coding_assistant.project.walk import open_root, read, walk
 from coding_assistant.terms import query_terms
-from retrieval_bench.adapters.adapter import BuildCosts, folder_bytes
+from retrieval_bench.adapters.adapter import MOST_SPANS, BuildCosts, folder_bytes
 from retrieval_bench.adapters.ours import span_of
-from retrieval_bench.spans import Span
+from retrieval_bench.spans import Budget, Span
 
 
 class PlainBM25:
@@ -48,9 +48,9 @@ class PlainBM25:
         found = zip(numbers[0], scores[0], strict=True)
         return [span_of(self._chunks[number]) for number, score in found if score > 0]
 
-    def sources(self, query: str, limit: int, *, context: str = "") -> Sequence[Span]:
+    def sources(self, query: str, _budget: Budget, *, context: str = "") -> Sequence[Span]:
         """Return the same as ``search``."""
-        return self.search(f"{query} {context}", limit)
+        return self.search(f"{query} {context}", MOST_SPANS)
 
     def close(self) -> None:
         """Keep nothing open."""

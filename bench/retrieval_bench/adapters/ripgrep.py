@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from coding_assistant.terms import STOP_WORDS
-from retrieval_bench.adapters.adapter import BuildCosts
-from retrieval_bench.spans import Span
+from retrieval_bench.adapters.adapter import MOST_SPANS, BuildCosts
+from retrieval_bench.spans import Budget, Span
 
 # Lines shown on either side of a match, about what reading around a hit takes.
 CONTEXT_LINES = 5
@@ -35,9 +35,9 @@ class RipgrepLiteral:
         windows = self._windows_by_file(query)
         return [spans[0] for spans in windows if spans][:limit]
 
-    def sources(self, query: str, limit: int, *, context: str = "") -> Sequence[Span]:
+    def sources(self, query: str, _budget: Budget, *, context: str = "") -> Sequence[Span]:
         """Return the windows around the matches, file by file."""
-        return [span for spans in self._windows_by_file(f"{query} {context}") for span in spans][:limit]
+        return [span for spans in self._windows_by_file(f"{query} {context}") for span in spans][:MOST_SPANS]
 
     def close(self) -> None:
         """Keep nothing open."""

@@ -23,8 +23,8 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from coding_assistant.protocols import Embedder, Vectors
-from retrieval_bench.adapters.adapter import BuildCosts, folder_bytes
-from retrieval_bench.spans import Span
+from retrieval_bench.adapters.adapter import MOST_SPANS, BuildCosts, folder_bytes
+from retrieval_bench.spans import Budget, Span
 
 DIMENSIONS = 256  # as its model has
 _WORD = re.compile("[a-z]+")
@@ -79,9 +79,9 @@ class Semble:
             for result in results
         ]
 
-    def sources(self, query: str, limit: int, *, context: str = "") -> Sequence[Span]:
+    def sources(self, query: str, _budget: Budget, *, context: str = "") -> Sequence[Span]:
         """Return the same as ``search``."""
-        return self.search(f"{query} {context}", limit)
+        return self.search(f"{query} {context}", MOST_SPANS)
 
     def close(self) -> None:
         """Keep nothing open."""

@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from time import monotonic
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
-from coding_assistant.chat.project_code import ProjectCode
 from coding_assistant.chat.query import SearchText
 from coding_assistant.chat.sources import estimated_tokens
 from coding_assistant.domain import Chunk, Hit, SearchedDeeper
 from coding_assistant.index.overview import overview_asked
 from coding_assistant.index.uses import uses_asked
+from coding_assistant.terms import code_names
 
 MOST_HITS: Final = 60
 """More excerpts than this never fit into a source budget that a laptop reads with patience."""
@@ -40,10 +40,6 @@ MOST_NAMES: Final = 12
 """To search with in a round. Only those that the project defines elsewhere, looked up in its index, found
 less ("Further rounds")."""
 
-_NAME = re.compile(r"[^\W\d]\w{2,}")
-# By an underscore or a hump: any other word may be prose.
-_CODE_SHAPED = re.compile(r"_|[a-z0-9][A-Z]")
-
 _FOR_ONE_PLACE = re.compile(
     r"\W*(?:where|(?:in )?which (?:piece of )?(?:code|file|function|method|class|script|module|line))\b",
     re.IGNORECASE,
@@ -52,15 +48,25 @@ _FOR_ONE_PLACE = re.compile(
 OnRound: TypeAlias = Callable[[SearchedDeeper], None]
 
 
+class SourceFinder(Protocol):
+    """What a project's code can be searched by."""
+
+    async def find_sources(self, query: str, *, context: str = "", limit: int) -> list[Hit]:
+        """Return chunks for a model to read, best first; words of ``context`` help to find, not to rank."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Reach:
     """How much code a question is shown, ``usual_tokens``, and how far it is searched for.
 
-    A deep search tells each of its rounds to ``on_round``; without it the search is the usual one.
+    A deep search tells each of its rounds to ``on_round``; without it the search is the usual one. ``cost``
+    tells how many tokens a chunk takes.
     """
 
     usual_tokens: int
     on_round: OnRound | None = None
+    cost: Callable[[Chunk], float] = estimated_tokens
 
     @property
     def tokens(self) -> int:
@@ -97,13 +103,19 @@ def goes_on(search: SearchText, reach: Reach) -> bool:
     )
 
 
-async def searched_on(search: SearchText, hits: Sequence[Hit], code: ProjectCode, reach: Reach) -> list[Hit]:
+async def find_hits(search: SearchText, code: SourceFinder, reach: Reach) -> list[Hit]:
+    """Return what is found for a question, in the order in which it is to be shown."""
+    hits = await code.find_sources(search.question, context=search.context, limit=MOST_HITS)
+    return await searched_on(search, hits, code, reach) if goes_on(search, reach) else hits
+
+
+async def searched_on(search: SearchText, hits: Sequence[Hit], code: SourceFinder, reach: Reach) -> list[Hit]:
     """Return the best hits, then what each round has found, then the other hits.
 
     A round that has no new name to search with, or finds nothing by them, is the last.
     """
     began = monotonic()
-    shown = _Shown()
+    shown = _Shown(reach.cost)
     shown.add(hits, tokens=reach.tokens * (1 - NEIGHBOURHOOD_SHARE))
     for number in range(1, reach.rounds + 1):
         names = names_in(shown.chunks)
@@ -129,14 +141,15 @@ def deep_search_told(reach: Reach, rounds: Sequence[SearchedDeeper]) -> str:
 
 def names_in(chunks: Iterable[Chunk]) -> list[str]:
     """Return the names that are written as only code writes them, those in most chunks first."""
-    counts = Counter(name for chunk in chunks for name in dict.fromkeys(_NAME.findall(chunk.text)))
-    return [name for name, _ in counts.most_common() if _CODE_SHAPED.search(name)][:MOST_NAMES]
+    counts = Counter(name for chunk in chunks for name in code_names(chunk.text))
+    return [name for name, _ in counts.most_common(MOST_NAMES)]
 
 
 @dataclass(slots=True)
 class _Shown:
     """What has been found and fits, in the order in which it is to be read."""
 
+    cost: Callable[[Chunk], float]
     hits: list[Hit] = field(default_factory=list)
 
     @property
@@ -147,7 +160,7 @@ class _Shown:
         """Take the hits that still fit and show other lines than those there; return how many."""
         before = len(self.hits)
         for hit in hits:
-            cost = estimated_tokens(hit.chunk)
+            cost = self.cost(hit.chunk)
             if cost <= tokens and not self.has_lines_of(hit):
                 self.hits.append(hit)
                 tokens -= cost

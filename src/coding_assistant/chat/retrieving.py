@@ -5,14 +5,14 @@ from collections.abc import Iterable, Sequence
 from anyio import to_thread
 
 from coding_assistant.chat.attachments import room_for_found, search_text, without_attached
-from coding_assistant.chat.deeper import MOST_HITS, Reach, goes_on, searched_on
+from coding_assistant.chat.deeper import MOST_HITS, Reach, find_hits, searched_on
 from coding_assistant.chat.model import KeptConversation
 from coding_assistant.chat.project_code import ProjectCode
 from coding_assistant.chat.query import SearchText, in_conversation
 from coding_assistant.chat.rendering import is_answered
 from coding_assistant.chat.rewording import asks_to_reword
 from coding_assistant.chat.sources import ShownBefore, estimated_tokens, number_sources
-from coding_assistant.domain import Chunk, Hit, Source
+from coding_assistant.domain import Chunk, Source
 
 FOLLOW_UP_SHARE = 0.5
 """Of the budget, for a question that leans on the conversation: much of what it is about stands there, and a
@@ -41,7 +41,7 @@ async def find_sources(
     search = in_conversation(question, kept.past)
     if search.context:
         reach = reach.within(round(reach.usual_tokens * FOLLOW_UP_SHARE))
-    hits = await _found(search, code, reach)
+    hits = await find_hits(search, code, reach)
     before = await _shown_before(kept, (hit.chunk for hit in hits))
     return number_sources(hits, before, token_budget=reach.tokens, read=read)
 
@@ -70,12 +70,6 @@ async def _beside_attached(
 
 async def _shown_before(kept: KeptConversation, found: Iterable[Chunk]) -> ShownBefore:
     return await to_thread.run_sync(kept.shown_before, tuple(found))
-
-
-async def _found(search: SearchText, code: ProjectCode, reach: Reach) -> list[Hit]:
-    """Return what is found, in the order in which it is to be shown."""
-    hits = await code.find_sources(search.question, context=search.context, limit=MOST_HITS)
-    return await searched_on(search, hits, code, reach) if goes_on(search, reach) else hits
 
 
 def needs_search(question: str, kept: KeptConversation) -> bool:

@@ -5,7 +5,7 @@ import pytest
 
 from retrieval_bench.metrics import lines_shown, ndcg, score_list, score_sources
 from retrieval_bench.questions import Gold, Question
-from retrieval_bench.spans import Span, within
+from retrieval_bench.spans import Budget, Span, within
 
 
 def span(path: str, start: int = 1, end: int = 10, characters: int = 100) -> Span:
@@ -61,19 +61,19 @@ def test_a_span_that_does_not_fit_is_passed_by() -> None:
         span("b.py", characters=300),
         span("c.py", characters=100),
     )
-    assert within([small, large, last], 100, characters_per_token=2) == [small, last]
+    assert within([small, large, last], Budget(100, characters_per_token=2)) == [small, last]
 
 
 def test_every_gold_span_must_be_touched() -> None:
     both = question(gold("a.py", 1, 4), gold("b.py", 1, 4), lines_hold=True)
-    one = score_sources(both, [span("a.py", 3, 9)], characters_per_token=3.5)
+    one = score_sources(both, [span("a.py", 3, 9)], Budget(500))
     assert (one["spans@500"], one["files@500"], one["lines@500"]) == (0.0, 0.5, 0.25)
-    two = score_sources(both, [span("a.py", 3, 9), span("b.py")], characters_per_token=3.5)
+    two = score_sources(both, [span("a.py", 3, 9), span("b.py")], Budget(500))
     assert (two["spans@500"], two["files@500"]) == (1.0, 1.0)
 
 
 def test_lines_of_another_revision_are_not_scored() -> None:
-    assert "spans@500" not in score_sources(question(gold("a.py", 1, 4)), [], characters_per_token=3.5)
+    assert "spans@500" not in score_sources(question(gold("a.py", 1, 4)), [], Budget(500))
 
 
 def test_a_line_that_two_spans_show_counts_once() -> None:
