@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Protocol
 
@@ -40,6 +41,8 @@ ANY_SIZE = 0
 
 FEWEST_TOKENS = 16
 """A shorter answer says nothing of a speed."""
+
+_COUNTED = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 _FRAME_TOKENS = 130
 """About what our system text and the chat template add to a question."""
@@ -165,14 +168,14 @@ class Ours:
 
     async def _ask(self, http: httpx2.AsyncClient, figures: Figures) -> list[Measured]:
         # The first question loads the model; how many tokens it had tells how long the others have to be.
-        numbers = (FIRST_TOKENS - _FRAME_TOKENS) // 2
-        first = await ask(http, _question(numbers, "0"))
+        words = FIRST_TOKENS - _FRAME_TOKENS
+        first = await ask(http, _question(words, "0"))
         used = _count(first, "receipt", "used")
-        by_number = max(used - _FRAME_TOKENS, 1) / numbers
+        by_word = max(used - _FRAME_TOKENS, 1) / words
         found = [figures.of("first token", first.first_token_seconds, size=FIRST_TOKENS, tokens=used)]
         sizes = sorted({*READ_TOKENS, *(max(depth, _FRAME_TOKENS) for depth in WRITE_DEPTHS)})
         for number, size in enumerate(sizes):
-            count = max(1, round((size - _FRAME_TOKENS) / by_number))
+            count = max(1, round((size - _FRAME_TOKENS) / by_word))
             exchange = await ask(http, _question(count, str(number + 1)))
             found.extend(_of_exchange(figures, exchange, size))
         return found
@@ -201,7 +204,7 @@ class LlamaBench:
     def _runs(self, subject: Subject, what: list[str]) -> Iterator[Mapping[str, float]]:
         command = [str(self._program), "-m", str(subject.file), "-t", str(subject.threads), "-ngl", "0"]
         done = subprocess.run(
-            [*command, *what, "-r", "1", "-o", "json"],
+            [*command, *what, "-fa", "0", "-r", "1", "-o", "json"],  # as the product runs it without a GPU
             env={**os.environ, **SPINNING},
             capture_output=True,
             text=True,
@@ -215,9 +218,10 @@ def machine_threads() -> int:
     return psutil.cpu_count(logical=False) or 1
 
 
-def _question(numbers: int, mark: str) -> Mapping[str, object]:
-    # Another beginning each time: what has the same one is not read again.
-    counted = " ".join(map(str, range(1_000, 1_000 + numbers)))
+def _question(words: int, mark: str) -> Mapping[str, object]:
+    # Another beginning each time: what has the same one is not read again. A word is a token in all
+    # vocabularies; a number is one in some, and one for each of its digits in others.
+    counted = " ".join(islice(cycle(_COUNTED), words))
     question = f"{mark} {mark}: go on counting, and say nothing else: {counted}"
     return {"query": question, "temperature": 0.0, "max_tokens": WRITTEN_TOKENS}
 
