@@ -360,9 +360,10 @@ class Answering:
 def _resolved(
     asked: AskedQuestion, draft: Draft, current: Mapping[PurePosixPath, str | None]
 ) -> ResolvedAnswer:
+    best_first = {source.number: source for source in (*draft.sources, *draft.shown)}
     return resolve(
         draft.text.strip(),
-        draft.shown,
+        tuple(best_first.values()),
         current,
         question=asked.turn.question,
         says_nothing=draft.grounding.not_found,

@@ -5,9 +5,8 @@ It knows nothing of citations and their numbers.
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from coding_assistant.domain import Chunk
 from coding_assistant.terms import index_terms, query_terms, stem
@@ -18,7 +17,11 @@ MOST_LINES = 12
 LEAST_LENGTH = 3
 
 NAME_WEIGHT = 3.0
-"""What a name counts where a word counts 1: words of one sentence stand together in code by chance."""
+"""What a name or a file's name counts where a word counts 1: words of one sentence stand together in code by
+chance."""
+
+DEFINITION_WEIGHT = 2.0
+"""What a name's definition counts beside the name itself."""
 
 LINE_PRICE = 0.03
 """What a line more must add, as a share of all there is to be found."""
@@ -31,6 +34,9 @@ IDENTIFIER = re.compile(r"[^\W\d]\w*|\d{3,}")
 CODE_WORD = re.compile(r"\w*[a-z][A-Z]\w*|\w+_\w+|_\w+|[A-Z]{2,}\w*|\d+")
 """camelCase, CapWords of two words, snake_case, constants, numbers: code even without back quotes."""
 
+FILE_NAME = re.compile(r"[\w-]+(?:\.[\w-]+)*\.\w{1,4}\b")
+"""The last part of what may be a path: a word with a dot and a short ending."""
+
 _DEFINING = (
     r"^\s*(?:@?[\w.<>\[\]*&:,()-]+\s+){{0,4}}?(?:def|class|fn|func|function|struct|enum|trait|interface|type|const"
     r"|let|var|val|module|defmodule|defp?|macro_rules!|typedef|\#\s*define)\s+(?:\([^)]*\)\s*)?(?:self\.)?{0}\b"
@@ -40,28 +46,29 @@ _DEFINING = (
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The ``names`` and numbers that a text gives as code, and the stems of its ``words``."""
+    """The ``names`` and numbers that a text gives as code, its ``files``, and the stems of its ``words``."""
 
     names: frozenset[str]
+    files: frozenset[str]
     words: frozenset[str]
 
     @property
     def weight(self) -> float:
         """What all of it counts."""
-        return NAME_WEIGHT * len(self.names) + len(self.words)
+        return NAME_WEIGHT * (len(self.names) + len(self.files)) + len(self.words)
 
-    def without(self, names: Collection[str]) -> "Evidence":
-        """Return the evidence less these names."""
-        return replace(self, names=self.names.difference(names))
+    def beyond(self, other: "Evidence") -> "Evidence":
+        """Return what the other evidence lacks."""
+        return Evidence(self.names - other.names, self.files - other.files, self.words - other.words)
 
 
-@lru_cache(maxsize=256)  # each source is compared with each sentence of an answer
-def evidence_of(text: str, *, is_code: bool = False) -> Evidence:
-    """Return what a text may be found by again; of code, every identifier is a name."""
-    names = IDENTIFIER.findall(text) if is_code else _names(text)
+def evidence_of(text: str) -> Evidence:
+    """Return what a text may be found by again."""
     words = [word for word in query_terms(without_code(text)).words if len(word) >= LEAST_LENGTH]
     return Evidence(
-        frozenset(name for name in names if len(name) >= LEAST_LENGTH), frozenset(map(stem, words))
+        frozenset(name for name in _names(text) if len(name) >= LEAST_LENGTH),
+        frozenset(FILE_NAME.findall(text)),
+        frozenset(map(stem, words)),
     )
 
 
@@ -85,18 +92,6 @@ def _line_defining(chunk: Chunk, name: str) -> int | None:
     return chunk.start_line + chunk.text.count("\n", 0, found.end())
 
 
-def stands_together(chunk: Chunk, names: Collection[str]) -> bool:
-    """Return whether two of the names stand within ``MOST_LINES`` of a chunk."""
-    wanted = frozenset(names)
-    last_seen: dict[str, int] = {}
-    for number, line in enumerate(chunk.text.split("\n")):
-        for name in wanted.intersection(IDENTIFIER.findall(line)):
-            last_seen[name] = number
-            if sum(number - seen < MOST_LINES for seen in last_seen.values()) > 1:
-                return True
-    return False
-
-
 def bearing_lines(chunk: Chunk, evidence: Evidence) -> tuple[int, int]:
     """Return the first and the last of the lines that bear the evidence out.
 
@@ -116,8 +111,11 @@ def bearing_lines(chunk: Chunk, evidence: Evidence) -> tuple[int, int]:
 
 
 def shared(chunk: Chunk, evidence: Evidence) -> dict[str, float]:
-    """Return the names and words of the evidence that a chunk holds, and what each counts."""
-    return _shared(chunk.text, evidence)
+    """Return what a chunk, its symbol and its file's name hold of the evidence, and what each counts."""
+    held = _shared(f"{chunk.symbol or ''}\n{chunk.text}", evidence)
+    defined = [name for name in evidence.names & held.keys() if defines(chunk, name)]
+    held |= dict.fromkeys((f"definition of {name}" for name in defined), DEFINITION_WEIGHT)
+    return held | dict.fromkeys(evidence.files & {chunk.path.name}, NAME_WEIGHT)
 
 
 def _shared(text: str, evidence: Evidence) -> dict[str, float]:
