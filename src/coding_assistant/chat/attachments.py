@@ -34,6 +34,10 @@ MOST_ATTACHED_CHARACTERS: Final = 200_000
 LEAST_FOUND_SHARE: Final = 0.5
 """Of the source budget, for what the places in a trace or a diff find: they say where, the code says why."""
 
+MOST_FOUND_SHARE: Final = 0.5
+"""Of the budget, for what is found beside any attachment: among more of it Qwen2.5-Coder 1.5B reviewed a
+source that had been found, and not the diff."""
+
 MOST_NAMES: Final = 12
 """Of an attachment, to search with: a question has hardly more."""
 
@@ -181,11 +185,11 @@ def search_text(question: str, attached: Sequence[Chunk]) -> str:
 def room_for_found(token_budget: int, attached: Sequence[Chunk], *, taken: float) -> int:
     """Return what of the budget is left for what is found, where attachments have ``taken`` so many tokens.
 
-    A trace or a diff leaves at least ``LEAST_FOUND_SHARE`` of it.
+    A trace or a diff leaves at least ``LEAST_FOUND_SHARE`` of it, and nothing more than ``MOST_FOUND_SHARE``.
     """
     names_places = any(chunk.kind is ChunkKind.GIVEN and _places(chunk.text) for chunk in attached)
     least = LEAST_FOUND_SHARE * token_budget if names_places else 0.0
-    return round(max(token_budget - taken, least))
+    return round(min(max(token_budget - taken, least), MOST_FOUND_SHARE * token_budget))
 
 
 def without_attached(hits: Sequence[Hit], attached: Sequence[Chunk]) -> list[Hit]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from coding_assistant.chat.compaction import TurnCost, render_summary
 from coding_assistant.chat.sources import render_source
-from coding_assistant.domain import Message, Role, Source, Summary, Turn
+from coding_assistant.domain import Message, Role, Source, SourceOrigin, Summary, Turn
 from coding_assistant.protocols import Engine
 
 SYSTEM_PROMPT = (
@@ -66,8 +66,11 @@ class ConversationText:
 
 
 def system_text(project_name: str, *, instructions: str = "", primer: str = "") -> str:
-    """Return the system message: the model's own instructions, if any, the project's name, the primer."""
-    opening = f"{instructions or SYSTEM_PROMPT}\nThe project is called {project_name}."
+    """Return the system message: the project's name, the model's own instructions, if any, the primer.
+
+    The name is no sentence, and not at the end: small models answer with what stands there.
+    """
+    opening = f"Project: {project_name}\n\n{instructions or SYSTEM_PROMPT}"
     return f"{opening}\n\n{primer}" if primer else opening
 
 
@@ -76,9 +79,14 @@ def render_question(
 ) -> str:
     """Return what a turn asks: sources not yet shown in full, the others by number, the question, the note.
 
-    The note comes last: small models heed best what they read last, and what was read ahead stays as it is.
+    Small models heed best what they read last: so what is attached stands right before the question, and the
+    note behind it.
     """
-    parts = [render_source(source) for source in sources if source.number not in shown]
+    new = [source for source in sources if source.number not in shown]
+    parts = [
+        render_source(source)
+        for source in sorted(new, key=lambda each: each.origin is not SourceOrigin.FOUND)
+    ]
     again = [f"[{source.number}]" for source in sources if source.number in shown]
     if again:
         parts.append(f"See also {', '.join(again)} above.")

@@ -193,7 +193,7 @@ def test_a_question_that_can_never_fit_is_refused_with_the_numbers() -> None:
 
 def test_the_projects_name_the_models_own_instructions_and_the_primer_make_the_system_text() -> None:
     assert system_text("flask", instructions="Be kind.", primer="It is small.") == (
-        "Be kind.\nThe project is called flask.\n\nIt is small."
+        "Project: flask\n\nBe kind.\n\nIt is small."
     )
 
 
