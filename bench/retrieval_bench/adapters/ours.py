@@ -44,7 +44,10 @@ class _Ours:
         return _spans(self._searcher.search(query, limit=limit, mode=self._mode))
 
     def sources(self, query: str, budget: Budget, *, context: str = "") -> Sequence[Span]:
-        """Search as for an answer: with names from what is found first, where the product does."""
+        """Search as for an answer: with names from what is found first, where the product does.
+
+        A follow-up, too, gets the whole budget, half of which it has in the product.
+        """
         search = SearchText(query, context)
         reach = deeper.Reach(budget.tokens, cost=lambda chunk: budget.cost(span_of(chunk)))
         return _spans(anyio.run(deeper.find_hits, search, self, reach))

@@ -31,12 +31,10 @@ MOST_ATTACHMENTS: Final = 16
 MOST_ATTACHED_CHARACTERS: Final = 200_000
 """Of all attachments of a question: some 60,000 tokens, more than most models hold at all."""
 
-LEAST_FOUND_SHARE: Final = 0.5
-"""Of the source budget, for what the places in a trace or a diff find: they say where, the code says why."""
-
 MOST_FOUND_SHARE: Final = 0.5
-"""Of the budget, for what is found beside any attachment: among more of it Qwen2.5-Coder 1.5B reviewed a
-source that had been found, and not the diff."""
+"""Of the budget, for what is found beside a text that was given. What its places find is worth as much: they
+say where, the code says why. Among more of it Qwen2.5-Coder 1.5B reviewed a source that was found, and not
+the diff."""
 
 MOST_NAMES: Final = 12
 """Of an attachment, to search with: a question has hardly more."""
@@ -185,11 +183,15 @@ def search_text(question: str, attached: Sequence[Chunk]) -> str:
 def room_for_found(token_budget: int, attached: Sequence[Chunk], *, taken: float) -> int:
     """Return what of the budget is left for what is found, where attachments have ``taken`` so many tokens.
 
-    A trace or a diff leaves at least ``LEAST_FOUND_SHARE`` of it, and nothing more than ``MOST_FOUND_SHARE``.
+    A text that was given leaves at most ``MOST_FOUND_SHARE`` of it; one that names places, a trace or a diff,
+    just that, however long it is.
     """
-    names_places = any(chunk.kind is ChunkKind.GIVEN and _places(chunk.text) for chunk in attached)
-    least = LEAST_FOUND_SHARE * token_budget if names_places else 0.0
-    return round(min(max(token_budget - taken, least), MOST_FOUND_SHARE * token_budget))
+    given = [chunk for chunk in attached if chunk.kind is ChunkKind.GIVEN]
+    share = round(MOST_FOUND_SHARE * token_budget)
+    if any(_places(chunk.text) for chunk in given):
+        return share
+    left = round(max(token_budget - taken, 0.0))
+    return min(left, share) if given else left
 
 
 def without_attached(hits: Sequence[Hit], attached: Sequence[Chunk]) -> list[Hit]:

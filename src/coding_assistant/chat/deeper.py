@@ -49,7 +49,7 @@ OnRound: TypeAlias = Callable[[SearchedDeeper], None]
 
 
 class SourceFinder(Protocol):
-    """What a project's code can be searched by."""
+    """What a project's code can be searched by: ``ProjectCode``, and the benchmark's bare index."""
 
     async def find_sources(self, query: str, *, context: str = "", limit: int) -> list[Hit]:
         """Return chunks for a model to read, best first; words of ``context`` help to find, not to rank."""

@@ -34,8 +34,8 @@ IDENTIFIER = re.compile(r"[^\W\d]\w*|\d{3,}")
 CODE_WORD = re.compile(r"\w*[a-z][A-Z]\w*|\w+_\w+|_\w+|[A-Z]{2,}\w*|\d+")
 """camelCase, CapWords of two words, snake_case, constants, numbers: code even without back quotes."""
 
-FILE_NAME = re.compile(r"[\w-]+(?:\.[\w-]+)*\.\w{1,4}\b")
-"""The last part of what may be a path: a word with a dot and a short ending."""
+FILE_NAME = re.compile(r"(?<![\w.-])[\w-][\w.-]{0,98}\.[A-Za-z]\w{0,9}(?![\w-])")
+"""The last part of what may be a path. Its length is bounded: a run of 32,000 letters would take seconds."""
 
 _DEFINING = (
     r"^\s*(?:@?[\w.<>\[\]*&:,()-]+\s+){{0,4}}?(?:def|class|fn|func|function|struct|enum|trait|interface|type|const"
@@ -46,16 +46,16 @@ _DEFINING = (
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The ``names`` and numbers that a text gives as code, its ``files``, and the stems of its ``words``."""
+    """What ties a text to code: ``names`` and numbers, what may be ``files``, the stems of its ``words``."""
 
     names: frozenset[str]
     files: frozenset[str]
     words: frozenset[str]
 
     @property
-    def weight(self) -> float:
-        """What all of it counts."""
-        return NAME_WEIGHT * (len(self.names) + len(self.files)) + len(self.words)
+    def is_empty(self) -> bool:
+        """Whether there is neither a name nor a word."""
+        return not (self.names or self.words)
 
     def beyond(self, other: "Evidence") -> "Evidence":
         """Return what the other evidence lacks."""

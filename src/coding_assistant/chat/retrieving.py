@@ -31,7 +31,7 @@ async def find_sources(
 ) -> tuple[Source, ...]:
     """Return the sources for a question, best first, but those in front that were ``read`` ahead for it.
 
-    None for one that needs no search. What is ``attached`` comes before all, and takes its part of the
+    None for one that needs no search. What is ``attached`` has the first numbers, and takes its part of the
     budget.
     """
     if attached:

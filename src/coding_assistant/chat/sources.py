@@ -60,7 +60,7 @@ def number_sources(
     room.
 
     What the model has ``read`` ahead of the question comes first, in that order, up to the first of it that
-    was not found. Before it stands what is ``attached`` to the question, whatever it costs.
+    was not found. Before it is numbered what is ``attached`` to the question, whatever it costs.
     """
     earlier = before.by_number
     shown = {source.number for source in before.in_prompt}

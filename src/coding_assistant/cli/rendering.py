@@ -112,7 +112,7 @@ def citation_lines(
 ) -> Iterator[Line]:
     """Yield the citations under their heading, and the numbers that nothing bears out."""
     if not citations and not unknown:
-        yield [Span("No citations: the answer names none of the sources.", "yellow")]
+        yield [Span("No citations: nothing in the answer tells which of the sources it rests on.", "yellow")]
         return
     yield [Span("Citations", "bold")]
     for citation in citations:

@@ -70,7 +70,7 @@ class CitationView(Response):
     verified: bool
     inferred: bool = Field(
         default=False,
-        description="The answer does not write this number; by its names, it rests on these lines.",
+        description="The answer does not write this number; by its names and words, it rests on these lines.",
     )
 
     @classmethod

@@ -17,7 +17,7 @@ from typing import Self
 
 import numpy as np
 
-from coding_assistant.domain import Chunk, SourceFile
+from coding_assistant.domain import Chunk, ChunkKind, SourceFile
 from coding_assistant.index.ranking import Ranked, by_score
 from coding_assistant.index.vectors import embedding_text
 from coding_assistant.project.chunk import chunk_by_lines
@@ -34,11 +34,14 @@ _VECTOR_WEIGHT = 3.0  # of an excerpt's vector, where its words weigh 1
 _NAMES_SHARE = 0.2  # of the best chunk's score, times the logarithm of one and the names
 _COMMENT_LOSS = 0.25  # of an excerpt's score, if all of its lines are comments
 
-# A line that only comments, in any of the usual languages. Not a directive of C, nor an attribute of Rust.
+# A line that only comments, in whatever language. A sign with no space behind it is left out: a directive of
+# C, an attribute of Rust, a private member of JavaScript, a selector of CSS begin so, too.
 _COMMENT = re.compile(
-    r"""\s*(?:\#(?!\s*(?:define|include|if|ifdef|ifndef|else|elif|endif|undef|pragma|error)\b|[\[!])"""
-    r"""|//|/\*|\*(?:\s|/|$)|--\s|;|%|\"{3}|'{3})"""
+    r"""\s*(?:\#(?:[\s#]|$)|//|/\*|\*(?:\s|/|$)|--\s|;+\s|%+\s|<!--|\{-|\(\*\s|"{3}|'{3})"""
 )
+
+# Of what a question names (``Weights.named``), for its weight beside lines to be what it is beside chunks.
+_NAMED_FACTOR = 3.0
 
 # What was cut is remembered: who asks on asks about the same code. 4 kB each.
 _MOST_REMEMBERED = 2_000
@@ -55,7 +58,8 @@ _LENGTH_PENALTY = 0.75
 class _Lines:
     """Some lines of a chunk, counted from its first: their terms, and what they look like.
 
-    ``names`` counts those that are written as code, ``comments`` is the share of lines that only comment.
+    ``names`` counts those that are written as code; ``comments`` is the share of lines that only comment, of
+    those that are not blank.
     """
 
     start: int
@@ -67,9 +71,9 @@ class _Lines:
     @classmethod
     def of(cls, lines: Sequence[str], start: int, end: int) -> Self:
         """Return the lines from ``start`` up to, but without, ``end``."""
-        own = lines[start:end]
-        text = "\n".join(own)
-        comments = sum(1 for line in own if _COMMENT.match(line)) / len(own)
+        text = "\n".join(lines[start:end])
+        written = [line for line in lines[start:end] if line.strip()]
+        comments = sum(1 for line in written if _COMMENT.match(line)) / max(1, len(written))
         return cls(start, end - 1, index_terms(text), len(code_names(text)), comments)
 
 
@@ -107,10 +111,12 @@ class _Excerpt:
         head = self.found.head._replace(start_line=first + self.lines.start, end_line=first + self.lines.end)
         why = {
             **self.found.why,
+            "named": _NAMED_FACTOR * self.found.why.get("named", 0.0),
             "lines": self._left * best * _LINES_SHARE * relevance,
             "names": self._left * best * _NAMES_SHARE * math.log1p(self.lines.names),
         }
-        why["comments"] = -_COMMENT_LOSS * self.lines.comments * sum(why.values())
+        comments = 0.0 if self.chunk.kind is ChunkKind.SECTION else self.lines.comments
+        why["comments"] = -_COMMENT_LOSS * comments * sum(why.values())
         return Ranked(head, sum(why.values()), why, is_excerpt=True)
 
     @property
@@ -141,7 +147,7 @@ def narrowed(
         for found in near
         for lines in _cut(chunks[found.head.id].text)
     ]
-    best = near[0].score
+    best = max(each.score - each.why.get("named", 0.0) for each in near)
     found = [
         excerpt.ranked(relevance, best=best)
         for excerpt, relevance in zip(excerpts, _relevance(excerpts, query, embedder), strict=True)

@@ -167,8 +167,9 @@ def test_a_trace_leaves_room_for_the_code_that_it_names_and_a_file_only_what_is_
     attached = Chunk(PurePosixPath("a.py"), 1, 1, "x", kind=ChunkKind.ATTACHED)
 
     assert room_for_found(1000, [given(TRACE)], taken=5000) == 500
-    assert room_for_found(1000, [attached], taken=600) == 400
-    assert room_for_found(1000, [attached], taken=10) == 500
+    assert room_for_found(1000, [attached], taken=400) == 600
+    assert room_for_found(1000, [given("just words")], taken=10) == 500
+    assert room_for_found(1000, [given("just words")], taken=700) == 300
     assert room_for_found(1000, [attached], taken=5000) <= 0
 
 

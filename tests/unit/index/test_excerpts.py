@@ -111,7 +111,19 @@ def test_of_lines_that_fit_alike_those_with_names_come_first_and_comments_last()
     assert found[0].why["names"] > 0 > found[2].why["comments"]
 
 
-@pytest.mark.parametrize("line", ["#define LIMIT 10", "#[derive(Debug)]", "*limit = 10;", "--limit;"])
+def test_what_a_place_takes_from_a_chunk_it_takes_from_its_lines() -> None:
+    chunk = _hit("run_step(next_step)").chunk
+    tested = Hit(chunk, 0.3, {"text": 1.0, "place": -0.7})
+    (found,) = narrowed([tested], "run the step", embedder=None)
+    (plain,) = narrowed([Hit(chunk, 0.3, {"text": 0.3})], "run the step", embedder=None)
+
+    assert found.why["lines"] == pytest.approx(0.3 * plain.why["lines"])
+    assert found.score == pytest.approx(sum(found.why.values()))
+
+
+@pytest.mark.parametrize(
+    "line", ["#define LIMIT 10", "#[derive(Debug)]", "#limit = 10;", "#limit {", "*limit = 10;", "--limit;"]
+)
 def test_code_that_looks_like_a_comment_is_none(line: str) -> None:
     (found,) = narrowed([_hit(line)], "limit", embedder=None)
 
