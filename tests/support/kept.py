@@ -1,13 +1,33 @@
 """Conversations to keep: what tests of the store and of its neighbours write down."""
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from coding_assistant.chat.store import ConversationStore
+from coding_assistant.database import open_database
 from coding_assistant.domain import Answer, Chunk, ChunkKind, ContextLine, Conversation, Finish, Source, Turn
 
 NOON = datetime(2026, 5, 4, 12, 0, 0, 123456, tzinfo=UTC)
+
+
+def new_store(file: Path, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> ConversationStore:
+    """Return a store in a new file whose tables are copied: 2 ms of processor time, and to migrate 26.
+
+    For tests of what is kept; those of the opening itself call ``ConversationStore.open``.
+    """
+    file.write_bytes(_empty_database())
+    return ConversationStore(open_database(file), clock=clock)
+
+
+@cache
+def _empty_database() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "conversations.db"
+        ConversationStore.open(file).close()
+        return file.read_bytes()
 
 
 def begin(store: ConversationStore, *, session_id: str | None = None) -> Conversation:

@@ -29,12 +29,18 @@ def tracked_files() -> tuple[Path, ...]:
     return tuple(file for name in listing.stdout.split("\0") if name and (file := ROOT / name).is_file())
 
 
+@cache
+def texts() -> dict[str, str]:
+    return {
+        file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8", errors="replace")
+        for file in tracked_files()
+    }
+
+
 @pytest.mark.parametrize("kind", FORBIDDEN)
 def test_no_tracked_file_names(kind: str) -> None:
     found = [
-        f"{file.relative_to(ROOT)}: {match[0]}"
-        for file in tracked_files()
-        if (match := FORBIDDEN[kind].search(file.read_text(encoding="utf-8", errors="replace")))
+        f"{name}: {match[0]}" for name, text in texts().items() if (match := FORBIDDEN[kind].search(text))
     ]
     assert not found
 

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import sqlite3
 import stat
 import zipfile
@@ -16,11 +17,10 @@ from coding_assistant.errors import CodingAssistantError, DatabaseDamaged, Inval
 from support.kept import begin, talk
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory with two conversations, one of them deleted, and settings."""
-    home = tmp_path / "home"
-    home.mkdir()
+    home = tmp_path_factory.mktemp("furnished")
     (home / "config.toml").write_text("port = 8001\n")
     (home / ".env").write_text("CODING_ASSISTANT_SLOTS=2\n")
     (home / "weights.gguf").write_text("can be had again")
@@ -30,6 +30,12 @@ def home(tmp_path: Path) -> Path:
         talk(store, deleted, "Who left?", "Nobody.")
         store.trash.put(deleted.id)
     return home
+
+
+@pytest.fixture
+def home(furnished: Path, tmp_path: Path) -> Path:
+    """A copy of that data directory, to be changed at will."""
+    return shutil.copytree(furnished, tmp_path / "home")
 
 
 def backup_of(home: Path, name: str = "backup.zip") -> Path:
@@ -190,7 +196,11 @@ def test_a_backup_that_was_changed_is_refused(
     assert {each.name for each in home.iterdir()} == before
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no archive", os.urandom(2_000)])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"PK\x03\x04", b"no archive", os.urandom(2_000)],
+    ids=["nothing", "its beginning", "words", "noise"],
+)
 def test_what_is_no_archive_is_refused(home: Path, content: bytes) -> None:
     file = home.parent / "b.zip"
     file.write_bytes(content)

@@ -30,14 +30,15 @@ def _chunk(text: str, line: int = 1) -> Chunk:
     return Chunk(PurePosixPath("a.py"), line, line + text.count("\n"), text)
 
 
-@pytest.fixture
-async def chain(tmp_path: Path) -> AsyncIterator[ProjectCode]:
-    root = tmp_path / "project"
+@pytest.fixture(scope="module")
+async def chain(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ProjectCode]:
+    folder = tmp_path_factory.mktemp("chain")
+    root = folder / "project"
     root.mkdir()
     for number, step in enumerate(STEPS):
         following = f"{STEPS[number + 1]}()" if number + 1 < len(STEPS) else "pass"
         (root / f"m{number}.py").write_text(f"def {step}():\n    {following}\n")
-    code = ProjectCode(root, tmp_path / "index.sqlite")
+    code = ProjectCode(root, folder / "index.sqlite")
     await code.refresh(lambda _: None)
     yield code
     await code.close()

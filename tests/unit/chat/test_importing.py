@@ -37,7 +37,7 @@ from coding_assistant.domain import (
 )
 from coding_assistant.errors import AlreadyImported, InvalidImport
 from support.examples import costly
-from support.kept import NOON, begin, said, source, talk
+from support.kept import NOON, begin, new_store, said, source, talk
 
 ID = "0123456789abcdef" * 2
 ELSEWHERE = Project("b" * 32, Path("/nowhere/at/all/shop"), "elsewhere")
@@ -45,7 +45,7 @@ ELSEWHERE = Project("b" * 32, Path("/nowhere/at/all/shop"), "elsewhere")
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[ConversationStore]:
-    store = ConversationStore.open(tmp_path / "conversations.db")
+    store = new_store(tmp_path / "conversations.db")
     yield store
     store.close()
 
@@ -360,7 +360,7 @@ def test_a_document_with_anything_in_any_place_is_read_or_refused(data: st.DataO
 def test_a_document_of_this_store_is_taken_by_another(store: ConversationStore, tmp_path: Path) -> None:
     conversation = begin(store)
     talk(store, conversation, "Who pays?", "The customer.")
-    other = ConversationStore.open(tmp_path / "other.db")
+    other = new_store(tmp_path / "other.db")
     added = other.arrivals.add(read_document(as_json(store.document(conversation.id)).encode()))
     assert replace(added, project_id="") == replace(store.conversation(conversation.id), project_id="")
     other.close()

@@ -21,7 +21,7 @@ from coding_assistant.chat.store import ConversationStore
 from coding_assistant.database import migrate, open_database
 from coding_assistant.domain import Role
 from support.examples import costly
-from support.kept import begin, said, talk
+from support.kept import begin, new_store, said, talk
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(file: Path) -> Iterator[ConversationStore]:
-    store = ConversationStore.open(file)
+    store = new_store(file)
     yield store
     store.close()
 

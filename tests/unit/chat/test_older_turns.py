@@ -8,12 +8,12 @@ from coding_assistant.chat.model import LATEST_TURNS, kept_conversation
 from coding_assistant.chat.receipt import turn_tokens
 from coding_assistant.chat.store import ConversationStore
 from coding_assistant.domain import Conversation, Summary, SummaryOrigin, Turn
-from support.kept import NOON, begin, said, source, talk
+from support.kept import NOON, begin, new_store, said, source, talk
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[ConversationStore]:
-    store = ConversationStore.open(tmp_path / "conversations.db")
+    store = new_store(tmp_path / "conversations.db")
     yield store
     store.close()
 

@@ -29,7 +29,7 @@ from coding_assistant.errors import (
     SessionNotFound,
 )
 from support.examples import costly
-from support.kept import NOON, begin, said, source
+from support.kept import NOON, begin, new_store, said, source
 
 UNKNOWN = "0" * 32
 
@@ -38,7 +38,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[ConversationStore]:
-    store = ConversationStore.open(tmp_path / "conversations.db")
+    store = new_store(tmp_path / "conversations.db")
     yield store
     store.close()
 
@@ -221,9 +221,7 @@ def test_only_what_is_given_is_changed(store: ConversationStore) -> None:
 
 def test_pinned_conversations_come_first_then_the_last_used(tmp_path: Path) -> None:
     hours_back = iter(range(1_000))
-    store = ConversationStore.open(
-        tmp_path / "conversations.db", clock=lambda: NOON - timedelta(hours=next(hours_back))
-    )
+    store = new_store(tmp_path / "conversations.db", clock=lambda: NOON - timedelta(hours=next(hours_back)))
     session = store.create_session()
     a, b, c, d = (begin(store, session_id=session.id) for _ in range(4))
     for conversation, title in ((a, "a"), (b, "b"), (c, "c"), (d, "d")):

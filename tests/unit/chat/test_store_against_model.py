@@ -16,6 +16,7 @@ from coding_assistant.chat.title import NEW_TITLE, title_from
 from coding_assistant.domain import Answer, Chunk, Finish, Source
 from coding_assistant.errors import ConversationNotFound, NotFound, SessionNotFound
 from support.examples import costly
+from support.kept import new_store
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
@@ -55,13 +56,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.uses = count()
         self.known_sessions: set[str] = set()
         self.model: dict[str, ModelConversation] = {}
-        self.open()
+        self.file = Path(self.folder.name) / "conversations.db"
+        self.store = new_store(self.file, clock=self.clock)
 
-    def open(self) -> None:
-        self.store = ConversationStore.open(
-            Path(self.folder.name) / "conversations.db",
-            clock=lambda: NOON - timedelta(hours=next(self.hours_back)),
-        )
+    def clock(self) -> datetime:
+        return NOON - timedelta(hours=next(self.hours_back))
 
     def teardown(self) -> None:
         self.store.close()
@@ -204,7 +203,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         self.store.close()
-        self.open()
+        self.store = ConversationStore.open(self.file, clock=self.clock)
         waiting = [turn for each in self.model.values() for turn in each.turns if turn.finish is None]
         assert self.store.mark_interrupted() == len(waiting)
         for turn in waiting:

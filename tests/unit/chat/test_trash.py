@@ -8,7 +8,7 @@ from coding_assistant.chat.store import ConversationStore
 from coding_assistant.chat.trash import KEPT
 from coding_assistant.domain import Conversation, Summary, SummaryOrigin, Turn
 from coding_assistant.errors import ConversationNotFound, NotFound
-from support.kept import NOON, begin, said, source, talk
+from support.kept import NOON, begin, new_store, said, source, talk
 
 UNKNOWN = "0" * 32
 
@@ -21,9 +21,7 @@ def days() -> list[int]:
 
 @pytest.fixture
 def store(tmp_path: Path, days: list[int]) -> Iterator[ConversationStore]:
-    store = ConversationStore.open(
-        tmp_path / "conversations.db", clock=lambda: NOON + timedelta(days=days[0])
-    )
+    store = new_store(tmp_path / "conversations.db", clock=lambda: NOON + timedelta(days=days[0]))
     yield store
     store.close()
 

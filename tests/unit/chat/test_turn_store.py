@@ -8,7 +8,7 @@ import pytest
 from coding_assistant.chat.store import ConversationStore
 from coding_assistant.domain import Finish, Grounding, NamedPlace, Summary, SummaryOrigin
 from coding_assistant.errors import ConversationNotFound, KeyReused, NotFound
-from support.kept import NOON, begin, said, talk
+from support.kept import NOON, begin, new_store, said, talk
 
 UNKNOWN = "0" * 32
 PAY = PurePosixPath("pay.py")
@@ -32,7 +32,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def store(tmp_path: Path, clock: Clock) -> Iterator[ConversationStore]:
-    store = ConversationStore.open(tmp_path / "conversations.db", clock=clock)
+    store = new_store(tmp_path / "conversations.db", clock=clock)
     yield store
     store.close()
 
