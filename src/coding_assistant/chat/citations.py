@@ -8,7 +8,7 @@ compared with the working tree.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import PurePosixPath
@@ -84,7 +84,7 @@ def cite(answer: str, sources: Sequence[Source], *, question: str = "") -> tuple
     for sentence in _sentences(answer):
         numbers = [
             (number, claim)
-            for claim, marked in _claims(sentence)
+            for claim, marked in _claims(sentence).items()
             for number in _borne_out(claim, marked, sources)
         ]
         written |= {number: f"{written.get(number, '')} {claim}".strip() for number, claim in numbers}
@@ -167,16 +167,20 @@ def _only_place(wanted: Sequence[str], lines: Sequence[str]) -> int | None:
     return places[0] if len(places) == 1 else None
 
 
-def _claims(sentence: str) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yield what stands before each mark of a sentence, or else behind it, with the numbers in the mark."""
+def _claims(sentence: str) -> dict[str, list[int]]:
+    """Return what stands before the marks of a sentence, or else behind them, with the numbers in them."""
     prose = without_code(sentence)
+    claims: dict[str, list[int]] = {}
     claim, start = "", 0
     for mark in MARK.finditer(prose):
         before = sentence[start : mark.start()]
+        start = mark.end()
         if not evidence_of(before).is_empty:
             claim = before
-        start = mark.end()
-        yield claim or sentence[start:], written_numbers(mark.group())
+        elif not claims:
+            claim = sentence[start:]
+        claims.setdefault(claim, []).extend(written_numbers(mark.group()))
+    return claims
 
 
 def _borne_out(claim: str, numbers: Iterable[int], sources: Sequence[Source]) -> list[int]:
