@@ -6,7 +6,6 @@ chunks are cut once more, now with the question in hand, and their parts are ran
 """
 
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Self
 
 import numpy as np
 
-from coding_assistant.domain import Chunk, ChunkKind, SourceFile
+from coding_assistant.domain import Chunk, SourceFile
 from coding_assistant.index.ranking import Ranked, by_score
 from coding_assistant.index.vectors import embedding_text
 from coding_assistant.project.chunk import chunk_by_lines
@@ -30,15 +29,9 @@ _EXCERPT_CHARACTERS = 300
 _LINES_SHARE = 2.0  # of the best chunk's score, which an excerpt's own lines add at most to its chunk's
 _VECTOR_WEIGHT = 3.0  # of an excerpt's vector, where its words weigh 1
 
-# Lines full of names say how something is done; a comment often says only that it is. Both whatever is asked.
+# Lines full of names say how something is done, whatever is asked. To take something from comments, too,
+# finds more gold lines, and makes small models answer worse: what they can repeat stands in comments.
 _NAMES_SHARE = 0.2  # of the best chunk's score, times the logarithm of one and the names
-_COMMENT_LOSS = 0.25  # of an excerpt's score, if all of its lines are comments
-
-# A line that only comments, in whatever language. A sign with no space behind it is left out: a directive of
-# C, an attribute of Rust, a private member of JavaScript, a selector of CSS begin so, too.
-_COMMENT = re.compile(
-    r"""\s*(?:\#(?:[\s#]|$)|//|/\*|\*(?:\s|/|$)|--\s|;+\s|%+\s|<!--|\{-|\(\*\s|"{3}|'{3})"""
-)
 
 # Of what a question names (``Weights.named``), for its weight beside lines to be what it is beside chunks.
 _NAMED_FACTOR = 3.0
@@ -56,25 +49,18 @@ _LENGTH_PENALTY = 0.75
 
 @dataclass(frozen=True, slots=True)
 class _Lines:
-    """Some lines of a chunk, counted from its first: their terms, and what they look like.
-
-    ``names`` counts those that are written as code; ``comments`` is the share of lines that only comment, of
-    those that are not blank.
-    """
+    """Some lines of a chunk, counted from its first, with their terms and how many names written as code."""
 
     start: int
     end: int
     terms: str
     names: int
-    comments: float
 
     @classmethod
     def of(cls, lines: Sequence[str], start: int, end: int) -> Self:
         """Return the lines from ``start`` up to, but without, ``end``."""
         text = "\n".join(lines[start:end])
-        written = [line for line in lines[start:end] if line.strip()]
-        comments = sum(1 for line in written if _COMMENT.match(line)) / max(1, len(written))
-        return cls(start, end - 1, index_terms(text), len(code_names(text)), comments)
+        return cls(start, end - 1, index_terms(text), len(code_names(text)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +101,6 @@ class _Excerpt:
             "lines": self._left * best * _LINES_SHARE * relevance,
             "names": self._left * best * _NAMES_SHARE * math.log1p(self.lines.names),
         }
-        comments = 0.0 if self.chunk.kind is ChunkKind.SECTION else self.lines.comments
-        why["comments"] = -_COMMENT_LOSS * comments * sum(why.values())
         return Ranked(head, sum(why.values()), why, is_excerpt=True)
 
     @property

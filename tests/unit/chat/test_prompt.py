@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from coding_assistant.chat.prompt import ComposedPrompt, common_front, compose, opening_of_turn
 from coding_assistant.chat.receipt import Budget
 from coding_assistant.chat.rendering import ConversationText, render_conversation, system_text
-from coding_assistant.domain import Role, Source, Turn
+from coding_assistant.domain import ChunkKind, Role, Source, Turn
 from coding_assistant.errors import QuestionTooLong
 from support.scripted_engine import CONTROL_TOKENS, ScriptedEngine
 from support.spoken_turns import NOW, answer, source, summary, turn
@@ -66,6 +66,16 @@ def test_a_source_already_shown_is_referred_to_and_not_sent_again() -> None:
     assert "a.py" not in last.text
     assert "b.py" in last.text
     assert "[1]" in last.text
+
+
+def test_what_is_attached_stands_right_before_the_question_whatever_its_number() -> None:
+    given = source(1, "mine")
+    attached = replace(given, chunk=replace(given.chunk, kind=ChunkKind.GIVEN))
+    conversation = asking(question="Is this right?", sources=(attached, source(2, "theirs")))
+
+    text = text_of(composed(conversation), conversation)
+
+    assert text.index("theirs") < text.index("mine") < text.index("Is this right?")
 
 
 def test_an_answer_goes_in_as_the_tokens_that_were_written_whatever_became_of_its_text() -> None:
