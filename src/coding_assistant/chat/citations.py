@@ -44,7 +44,7 @@ behind it on its line begins a point of a list."""
 
 @dataclass(frozen=True, slots=True)
 class ResolvedAnswer:
-    """The answer's text with those numbers marked that nothing bears out, and what it cites."""
+    """The answer's text with invented numbers marked, and what it cites."""
 
     text: str
     citations: tuple[Citation, ...]
@@ -68,7 +68,7 @@ def resolve(
     """
     cited = () if says_nothing else cite(answer, sources, question=question)
     citations = tuple(check(citation, current.get(citation.source.chunk.path)) for citation in cited)
-    known = {source.number for source in (sources if says_nothing else (each.source for each in citations))}
+    known = {source.number for source in sources}
     unknown = tuple(sorted(set(written_numbers(answer)) - known))
     return ResolvedAnswer(mark_unknown(answer, known), citations, unknown)
 
@@ -82,13 +82,14 @@ def cite(answer: str, sources: Sequence[Source], *, question: str = "") -> tuple
     written: dict[int, str] = {}
     uncited = ""
     for sentence in _sentences(answer):
-        numbers = [
+        borne_out = [
             (number, claim)
             for claim, marked in _claims(sentence).items()
             for number in _borne_out(claim, marked, sources)
         ]
-        written |= {number: f"{written.get(number, '')} {claim}".strip() for number, claim in numbers}
-        uncited += "" if numbers else sentence
+        for number, claim in borne_out:
+            written[number] = f"{written.get(number, '')} {claim}".strip()
+        uncited += "" if borne_out else sentence
     inferred = _given_away(_telling(uncited, evidence_of(question)), sources)
     in_text = frozenset(written_numbers(answer))
     return tuple(
@@ -108,7 +109,7 @@ def written_numbers(answer: str) -> tuple[int, ...]:
 
 
 def mark_unknown(answer: str, known: Iterable[int]) -> str:
-    """Return the answer with a question mark behind each number that is not known: ``[9?]``."""
+    """Return the answer with a question mark behind each number that no source has: ``[9?]``."""
     known_numbers = frozenset(known)
     prose = without_code(answer)
     pieces: list[str] = []

@@ -61,7 +61,7 @@ _TELLING = re.compile(
     re.IGNORECASE,
 )
 
-# ``[3]``, and ``[9?]`` where nothing bears the number out; and what numbers a point of a list.
+# ``[3]``, and ``[9?]`` where the answer has invented the number; and what numbers a point of a list.
 # From the first of several spaces only: from each, a text of 20,000 spaces took 13 s.
 _COUNTS = re.compile(rf"(?<!\s)\s*(?:{MARK.pattern}|\[\d+\?\])|^ {{0,3}}\d{{1,3}}[.)][^\S\n]+", re.MULTILINE)
 

@@ -110,7 +110,7 @@ def source_text(source: SourceView) -> Iterator[Line]:
 def citation_lines(
     screen: Screen, root: Path | None, citations: Sequence[CitationView], unknown: Sequence[int] = ()
 ) -> Iterator[Line]:
-    """Yield the citations under their heading, and the numbers that nothing bears out."""
+    """Yield the citations under their heading, and the numbers that the model made up."""
     if not citations and not unknown:
         yield [Span("No citations: nothing in the answer tells which of the sources it rests on.", "yellow")]
         return
@@ -124,7 +124,7 @@ def citation_lines(
         state = Span(f"  {screen.glyph(beautiful, ascii_only)} {words}{how}", style)
         yield [Span(f"  [{citation.number}] "), where, *symbol, state]
     for number in unknown:
-        yield [Span(f"  [{number}] "), Span(f"{screen.glyph('✗', 'x')} no source bears it out", "red")]
+        yield [Span(f"  [{number}] "), Span(f"{screen.glyph('✗', 'x')} no such source", "red")]
 
 
 def unverified_lines(names: Sequence[str]) -> Iterator[Line]:

@@ -53,7 +53,7 @@ class QueryResponse(Response):
     model: str
     citations: list[CitationView]
     unknown_citations: list[int] = Field(
-        description="Numbers that the answer cites and no source bears out; they are marked in the text."
+        description="Numbers that the answer cites and no source has; they are marked in the text."
     )
     not_found: NotFound = False
     searched: SearchedInVain = None

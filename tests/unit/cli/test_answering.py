@@ -84,7 +84,7 @@ def test_a_pipe_gets_the_answer_its_citations_and_the_receipt_and_nothing_else()
         "",
         "Citations",
         "  [1] src/deciding.py:3-4  decide  ✓ verified",
-        "  [7] ✗ no source bears it out",
+        "  [7] ✗ no such source",
         "",
         "left out: src/other.py:1-9 (400 tokens), no room",
         "a-model · read 1,860 tokens, 1,240 cached · first token 4.1 s · total 6.1 s · 20 tokens/s",

@@ -45,7 +45,7 @@ def test_a_failed_answer_says_why_and_which_numbers_it_made_up() -> None:
     )
     lines = [plain(line) for line in message_lines(screen(), ROOT, message)]
     assert "The answer failed; what was written is kept. The engine died." in lines
-    assert "  [7] ✗ no source bears it out" in lines
+    assert "  [7] ✗ no such source" in lines
 
 
 @pytest.mark.parametrize("finish", [Finish.CANCELLED, Finish.FAILED, Finish.INTERRUPTED])
@@ -86,7 +86,7 @@ def test_citations_say_how_they_compare_with_the_files_of_now() -> None:
         "  [3] src/deciding.py:3-4  decide  ~ changed since it was read",
         "  [4] src/deciding.py:3-4  decide  ✗ gone",
         "  [5] src/deciding.py:3-4  decide  · given with the question",
-        "  [7] ✗ no source bears it out",
+        "  [7] ✗ no such source",
     ]
 
 
