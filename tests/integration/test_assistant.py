@@ -1,15 +1,11 @@
 """The whole assistant over real storage and a real index, with an engine that says what a script says."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import TypeAlias
 
 import anyio
 import pytest
 
 from coding_assistant import contract
-from coding_assistant.assistant import AsyncAssistant
 from coding_assistant.chat.store import ConversationStore
 from coding_assistant.contract import QueryRequest, QueryResponse
 from coding_assistant.domain import Answer, CitationState, Finish
@@ -27,12 +23,12 @@ from coding_assistant.errors import (
     SessionNotFound,
 )
 from coding_assistant.settings import Settings
-from support.scripted_engine import Script, ScriptedEngine, only
+from support.opened import Opener, opener
+from support.scripted_engine import Script, ScriptedEngine
 from support.shop import write_shop
 
 pytestmark = pytest.mark.anyio
 
-Opener: TypeAlias = Callable[[ScriptedEngine], AbstractAsyncContextManager[AsyncAssistant]]
 UNKNOWN = "f" * 32
 
 
@@ -43,14 +39,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def opened(tmp_path: Path, project: Path) -> Opener:
-    @asynccontextmanager
-    async def open_with(engine: ScriptedEngine) -> AsyncIterator[AsyncAssistant]:
-        settings = Settings(home=tmp_path / "home", slots=2)
-        async with AsyncAssistant.open(settings, make_engine=only(engine)) as assistant:
-            await assistant.add_project(str(project))
-            yield assistant
-
-    return open_with
+    return opener(Settings(home=tmp_path / "home", slots=2), project)
 
 
 async def test_an_answer_has_checked_citations_its_sources_and_a_receipt(opened: Opener) -> None:

@@ -1,24 +1,19 @@
 """What comes with a question, from the request to the answer's citations and the diff of its code."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import TypeAlias
 
 import anyio
 import pytest
 
-from coding_assistant.assistant import AsyncAssistant
 from coding_assistant.chat.attachments import MOST_ATTACHED_CHARACTERS, MOST_ATTACHMENTS
 from coding_assistant.contract import Attachment, QueryRequest
 from coding_assistant.domain import CitationState, SourceOrigin
 from coding_assistant.errors import InvalidAttachment
 from coding_assistant.settings import Settings
 from support.http_server import in_process, make_project
-from support.scripted_engine import ScriptedEngine, only
+from support.opened import Opener, opener
+from support.scripted_engine import ScriptedEngine
 from support.shop import write_shop
-
-Opener: TypeAlias = Callable[[ScriptedEngine], AbstractAsyncContextManager[AsyncAssistant]]
 
 DIFF = """\
 --- a/prices.py
@@ -42,14 +37,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def opened(tmp_path: Path, project: Path) -> Opener:
-    @asynccontextmanager
-    async def open_with(engine: ScriptedEngine) -> AsyncIterator[AsyncAssistant]:
-        settings = Settings(home=tmp_path / "home", slots=2)
-        async with AsyncAssistant.open(settings, make_engine=only(engine)) as assistant:
-            await assistant.add_project(str(project))
-            yield assistant
-
-    return open_with
+    return opener(Settings(home=tmp_path / "home", slots=2), project)
 
 
 @pytest.mark.anyio

@@ -1,22 +1,18 @@
 """Answers held against the project: what is noted, taken back, told as not found; and what is kept of it."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import TypeAlias
 
 import pytest
 
 from coding_assistant import contract
-from coding_assistant.assistant import AsyncAssistant
 from coding_assistant.contract import QueryRequest
 from coding_assistant.settings import Settings
-from support.scripted_engine import ScriptedEngine, only
+from support.opened import Opener, opener
+from support.scripted_engine import ScriptedEngine
 from support.shop import write_shop
 
 pytestmark = pytest.mark.anyio
 
-Opener: TypeAlias = Callable[[ScriptedEngine], AbstractAsyncContextManager[AsyncAssistant]]
 ABSENT = QueryRequest(query="Which function keeps a session in Redis?")
 INVENTED = "It is `save_in_redis` that keeps it [1]."
 REFUSAL = "The sources do not mention a function that does this [1]."
@@ -27,15 +23,7 @@ RETRY = "Note: `save_in_redis` does not exist in this project."
 @pytest.fixture
 def opened(tmp_path: Path) -> Opener:
     project = write_shop(tmp_path)
-
-    @asynccontextmanager
-    async def open_with(engine: ScriptedEngine) -> AsyncIterator[AsyncAssistant]:
-        settings = Settings(home=tmp_path / "home")
-        async with AsyncAssistant.open(settings, make_engine=only(engine)) as assistant:
-            await assistant.add_project(str(project))
-            yield assistant
-
-    return open_with
+    return opener(Settings(home=tmp_path / "home"), project)
 
 
 async def test_an_invention_is_taken_back_and_asked_for_once_more(opened: Opener) -> None:

@@ -1,23 +1,19 @@
 """What a model thinks, from the engine to those who read: shown, and kept nowhere."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import TypeAlias
 
 import pytest
 
 from coding_assistant import contract
-from coding_assistant.assistant import AsyncAssistant
 from coding_assistant.contract import QueryRequest, StreamEvent
 from coding_assistant.errors import OnlyThoughts
 from coding_assistant.settings import Settings
-from support.scripted_engine import Script, ScriptedEngine, only
+from support.opened import Opener, opener
+from support.scripted_engine import Script, ScriptedEngine
 from support.shop import write_shop
 
 pytestmark = pytest.mark.anyio
 
-Opener: TypeAlias = Callable[[ScriptedEngine], AbstractAsyncContextManager[AsyncAssistant]]
 ASKED = QueryRequest(query="When does a session end?")
 THOUGHTFUL = Script("After 1800 seconds [1].", reasoning="Zeppelin: the user wants [2] `secret_plan`.")
 
@@ -25,15 +21,7 @@ THOUGHTFUL = Script("After 1800 seconds [1].", reasoning="Zeppelin: the user wan
 @pytest.fixture
 def opened(tmp_path: Path) -> Opener:
     project = write_shop(tmp_path)
-
-    @asynccontextmanager
-    async def open_with(engine: ScriptedEngine) -> AsyncIterator[AsyncAssistant]:
-        settings = Settings(home=tmp_path / "home")
-        async with AsyncAssistant.open(settings, make_engine=only(engine)) as assistant:
-            await assistant.add_project(str(project))
-            yield assistant
-
-    return open_with
+    return opener(Settings(home=tmp_path / "home"), project)
 
 
 async def test_thoughts_stream_apart_and_come_with_the_fresh_answer(opened: Opener) -> None:

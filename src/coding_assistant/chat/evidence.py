@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from coding_assistant.domain import Chunk
 from coding_assistant.terms import index_terms, query_terms, stem
@@ -119,8 +120,16 @@ def shared(chunk: Chunk, evidence: Evidence) -> dict[str, float]:
 
 
 def _shared(text: str, evidence: Evidence) -> dict[str, float]:
-    words = dict.fromkeys(evidence.words.intersection(map(stem, index_terms(text).split())), 1.0)
-    return words | dict.fromkeys(evidence.names.intersection(IDENTIFIER.findall(text)), NAME_WEIGHT)
+    stems, identifiers = _terms_in(text)
+    return dict.fromkeys(evidence.words & stems, 1.0) | dict.fromkeys(
+        evidence.names & identifiers, NAME_WEIGHT
+    )
+
+
+@lru_cache(maxsize=1_024)  # each source is compared with each claim of an answer
+def _terms_in(text: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the stems of a text's words, and its identifiers."""
+    return frozenset(map(stem, index_terms(text).split())), frozenset(IDENTIFIER.findall(text))
 
 
 def _best_run(lines: Sequence[dict[str, float]]) -> tuple[int, int]:
